@@ -1,0 +1,71 @@
+"""Errors that a person can act on, each with its exit code.
+
+Every failure that ends a command is one of these: one sentence that says what is wrong and what
+to do. The codes are part of the interface (``docs/reference/exit-codes.md``) and never reused.
+"""
+
+
+class RlswarmError(Exception):
+    """Base of all errors whose message is meant for the person at the terminal."""
+
+    exit_code = 1
+
+
+class ManifestError(RlswarmError):
+    """The swarm manifest (``swarm.toml``) can't be read or says something impossible."""
+
+    exit_code = 3
+
+
+class KeyFileError(RlswarmError):
+    """An identity key file is corrupt, unreadable or of the wrong kind."""
+
+    exit_code = 4
+
+
+class ModelError(RlswarmError):
+    """The model can't be found, read or used."""
+
+    exit_code = 5
+
+
+class NotEnoughMemoryError(RlswarmError):
+    """The model does not fit in the memory at hand; the message says how much is needed."""
+
+    exit_code = 6
+
+
+class PortInUseError(RlswarmError):
+    """Another program already listens on the address asked for."""
+
+    exit_code = 7
+
+
+class AddressError(RlswarmError):
+    """A peer or listen address is not a multiaddress this build can use."""
+
+    exit_code = 8
+
+
+class StorageError(RlswarmError):
+    """A file or folder can't be written: full disk, missing permission, home already in use."""
+
+    exit_code = 9
+
+
+class WorkerError(RlswarmError):
+    """The worker process fails again and again, or breaks its protocol."""
+
+    exit_code = 10
+
+
+class ScorerError(RlswarmError):
+    """The scorer process fails again and again, or an environment is broken."""
+
+    exit_code = 11
+
+
+class JournalError(RlswarmError):
+    """The journal is damaged, or holds nothing about what was asked."""
+
+    exit_code = 12

@@ -1,0 +1,42 @@
+"""The seam between a node and whatever carries its records.
+
+`Libp2pTransport` is the real thing; `MemoryTransport` carries the same signed records between
+nodes of one process on a virtual clock. A node can't tell them apart.
+"""
+
+from typing import Protocol
+
+from rlswarm._core import Event, Header, Record
+
+
+class Transport(Protocol):
+    """Signed records in, verified records out. All methods are called on one event loop."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    def addresses(self) -> list[str]:
+        """Multiaddresses that other nodes can be given (empty in memory)."""
+        ...
+
+    def peers(self) -> list[str]:
+        """PeerIds of the peers of this swarm that are connected now."""
+        ...
+
+    def announce(self, record: Record) -> None:
+        """Gossip an own record; a `rollouts` body stays here until `reveal`."""
+        ...
+
+    def reveal(self, record_hash: bytes) -> None:
+        """Open the body of an own record to everyone."""
+        ...
+
+    def fetch(self, header: Header, timeout: float) -> None:
+        """Ask for a body (seconds); it comes as an event ``body`` or ``fetch_failed``."""
+        ...
+
+    async def receive(self, max_items: int = 1024) -> list[Event]:
+        """Wait for at least one event. Raises `asyncio.CancelledError` like any wait."""
+        ...
+
+    async def close(self) -> None: ...
