@@ -1,0 +1,1 @@
+"""Tasks and their exact scores: pure, seeded, the same on every machine."""
