@@ -4,9 +4,28 @@
 nodes of one process on a virtual clock. A node can't tell them apart.
 """
 
-from typing import Protocol
+from typing import Literal, Protocol
 
-from rlswarm._core import Event, Header, Record
+import msgspec
+
+from rlswarm._core import Header, Record
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """Something that came from the network, already verified."""
+
+    kind: Literal[
+        "header", "body", "fetch_failed", "peer_joined", "peer_left", "other_swarm", "unreachable"
+    ]
+    at: float
+    """Unix seconds by the local clock."""
+    peer: str = ""
+    """Who passed it on, or whom it is about."""
+    header: Header | None = None
+    body: bytes = b""
+    """The raw body of ``body``."""
+    detail: str = ""
+    """Address or cause, for people."""
 
 
 class Transport(Protocol):
@@ -32,11 +51,11 @@ class Transport(Protocol):
         ...
 
     def fetch(self, header: Header, timeout: float) -> None:
-        """Ask for a body (seconds); it comes as an event ``body`` or ``fetch_failed``."""
+        """Ask for a body (seconds); it comes as an arrival ``body`` or ``fetch_failed``."""
         ...
 
-    async def receive(self, max_items: int = 1024) -> list[Event]:
-        """Wait for at least one event. Raises `asyncio.CancelledError` like any wait."""
+    async def receive(self, max_items: int = 1024) -> list[Arrival]:
+        """Wait for at least one arrival."""
         ...
 
     async def close(self) -> None: ...

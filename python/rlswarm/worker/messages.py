@@ -83,6 +83,8 @@ class Sample(msgspec.Struct, frozen=True, tag=True):
     groups: tuple[GroupRequest, ...]
     budget: float
     """Seconds from receipt; then unfinished samples are cut and marked truncated."""
+    initial: bool = False
+    """Sample from the policy as it was before any training (the adapter switched off)."""
     stop: tuple[str, ...] = ()
     """A completion ends after its text first contains one of these (kept in the text)."""
 
@@ -150,6 +152,8 @@ class Learned(msgspec.Struct, frozen=True, tag=True):
     checkpoint_error: str
     """Empty, or one sentence why this round's checkpoint could not be written."""
     peak_rss: int
+    used: tuple[int, ...] = ()
+    """Indices into `Learn.groups` of those whose gradient entered the step."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

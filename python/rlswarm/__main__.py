@@ -1,0 +1,5 @@
+"""``python -m rlswarm`` is the same as ``rlswarm``."""
+
+from rlswarm.cli.main import main
+
+main()

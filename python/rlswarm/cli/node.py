@@ -1,0 +1,93 @@
+"""``rlswarm node``: start a node."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def node() -> None:
+    """Start a node of a swarm."""
+
+
+@node.command()
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="RLSWARM_HOME",
+    help="Folder of this node's key, journal and checkpoints.",
+)
+@click.option(
+    "--swarm",
+    "manifest",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="RLSWARM_SWARM",
+    help="Manifest of the swarm [default: swarm.toml here or in the home].",
+)
+@click.option(
+    "--model",
+    envvar="RLSWARM_MODEL",
+    help="Hub id, folder or .gguf file of the swarm's base model [default: as in the manifest].",
+)
+@click.option("--peer", "peers", multiple=True, metavar="MULTIADDR", help="A peer to dial.")
+@click.option(
+    "--listen",
+    multiple=True,
+    default=("/ip4/127.0.0.1/tcp/0",),
+    show_default=True,
+    metavar="MULTIADDR",
+    help="Where to listen for peers.",
+)
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads of the worker.")
+@click.option(
+    "--memory",
+    type=click.IntRange(0),
+    default=0,
+    metavar="MB",
+    help="Memory that the worker may use [default: what is free].",
+)
+@click.option("--rounds", type=click.IntRange(1), help="Stop after so many rounds.")
+@click.option(
+    "--evaluate",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="At the end measure accuracy on N held-out tasks of each environment.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+@click.option("--stdin-is-parent", is_flag=True, hidden=True, help="Stop when stdin closes.")
+def start(
+    home: Path | None,
+    manifest: Path | None,
+    model: str | None,
+    peers: tuple[str, ...],
+    listen: tuple[str, ...],
+    threads: int,
+    memory: int,
+    rounds: int | None,
+    evaluate: int,
+    as_json: bool,
+    stdin_is_parent: bool,
+) -> None:
+    """Join a swarm, or train alone until a peer appears.
+
+    The key is made on first start. SIGINT or SIGTERM stops the node within ten seconds; a second
+    signal stops it at once and loses nothing that was committed.
+    """
+    from rlswarm.node.start import StartOptions, start_node
+
+    start_node(
+        StartOptions(
+            home=home,
+            manifest=manifest,
+            model=model,
+            peers=list(peers),
+            listen=list(listen),
+            threads=threads,
+            memory_bytes=memory * 1_000_000,
+            rounds=rounds,
+            evaluate=evaluate,
+            as_json=as_json,
+            stdin_is_parent=stdin_is_parent,
+        )
+    )

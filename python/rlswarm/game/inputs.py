@@ -1,0 +1,51 @@
+"""What a player is shown is drawn by lottery, never chosen (design §5)."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from rlswarm._core import prf
+
+
+class Quote(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A group of another record: the record's hash and the slot in it."""
+
+    record: bytes
+    slot: int
+
+
+def rank(lottery: bytes, reader: bytes, stage: int, groups: Iterable[Quote]) -> list[Quote]:
+    """Groups in the order in which `reader` (public key) must take them."""
+    salt = stage.to_bytes(1, "little")
+    return sorted(
+        groups,
+        key=lambda quote: prf(
+            "rlswarm 2026 input rank",
+            [lottery, reader, salt, quote.record, quote.slot.to_bytes(2, "little")],
+        ),
+    )
+
+
+def shown_samples(
+    lottery: bytes, reader: bytes, quote: Quote, group_size: int, count: int
+) -> list[int]:
+    """Which `count` samples of a quoted group are shown, in order: indices below `group_size`."""
+    slot = quote.slot.to_bytes(2, "little")
+    order = sorted(
+        range(group_size),
+        key=lambda sample: prf(
+            "rlswarm 2026 input sample",
+            [lottery, reader, quote.record, slot, sample.to_bytes(2, "little")],
+        ),
+    )
+    return order[:count]
+
+
+def skipped(
+    lottery: bytes, reader: bytes, stage: int, chosen: Iterable[Quote], counted: Iterable[Quote]
+) -> int:
+    """How many counted groups rank before the last chosen one without having been chosen."""
+    wanted = set(chosen)
+    ranked = rank(lottery, reader, stage, wanted | set(counted))
+    last = max((i for i, quote in enumerate(ranked) if quote in wanted), default=-1)
+    return sum(1 for quote in ranked[: last + 1] if quote not in wanted)

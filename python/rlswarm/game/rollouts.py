@@ -1,0 +1,80 @@
+"""The body of a `rollouts` record: groups of completions, and what their prompts quoted."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from rlswarm.game.inputs import Quote
+from rlswarm.game.stages import Game, Stage
+from rlswarm.worker.messages import Rollout
+
+_TEXT_FACTOR = 64
+"""Bytes of text that one token may stand for, at most."""
+
+
+class Group(msgspec.Struct, frozen=True, array_like=True):
+    """The G rollouts of one node for one (task, stage, shown inputs)."""
+
+    slot: int
+    quotes: tuple[Quote, ...]
+    rollouts: tuple[Rollout, ...]
+
+
+class RolloutsBody(msgspec.Struct, frozen=True):
+    groups: tuple[Group, ...]
+
+
+class BodyError(ValueError):
+    """A body that does not have the shape the game demands; the message says what is wrong."""
+
+
+_decoder = msgspec.msgpack.Decoder(RolloutsBody)
+
+
+def encode_body(groups: Sequence[Group]) -> bytes:
+    return msgspec.msgpack.encode(RolloutsBody(tuple(groups)))
+
+
+def decode_body(body: bytes, slots: Sequence[int], game: Game, stage: Stage) -> tuple[Group, ...]:
+    """Decode and check the shape of a stranger's body. Raises BodyError.
+
+    Afterwards: one group for each slot that the header names, G rollouts in each, token ids and
+    log-probs of equal count, no text beyond what its tokens could spell, hashes of 32 bytes.
+    """
+    try:
+        groups = _decoder.decode(body).groups
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BodyError(f"the body can't be decoded: {error}") from None
+    if [group.slot for group in groups] != list(slots):
+        raise BodyError("the body's slots are not the header's")
+    if len(groups) > game.slots:
+        raise BodyError(f"{len(groups)} groups, but a peer plays at most {game.slots}")
+    quotes = {"task": 0, "answers": 1, "critiques": 1 + game.critics}[stage.inputs]
+    for group in groups:
+        if not 0 <= group.slot < game.slots:
+            raise BodyError(f"slot {group.slot} does not exist in this game")
+        if len(group.rollouts) != game.group_size:
+            raise BodyError(f"{len(group.rollouts)} rollouts in a group of {game.group_size}")
+        if len(group.quotes) > quotes or (quotes and not group.quotes):
+            raise BodyError(f"{len(group.quotes)} quotes in stage {stage.name}")
+        if any(len(q.record) != 32 or not 0 <= q.slot < game.slots for q in group.quotes):
+            raise BodyError("a quote is not a record hash with a slot")
+        for rollout in group.rollouts:
+            _check_rollout(rollout, stage)
+    return groups
+
+
+def _check_rollout(rollout: Rollout, stage: Stage) -> None:
+    count, rest = divmod(len(rollout.tokens), 4)
+    if rest or len(rollout.logprobs) != 2 * count:
+        raise BodyError("token ids and log-probs of a rollout differ in number")
+    if not 1 <= count <= stage.max_tokens:
+        raise BodyError(
+            f"a rollout of {count} tokens; stage {stage.name} allows 1 to {stage.max_tokens}"
+        )
+    try:
+        size = len(rollout.text.encode())
+    except UnicodeEncodeError:
+        raise BodyError("a rollout's text is not valid Unicode") from None
+    if size > _TEXT_FACTOR * count:
+        raise BodyError(f"a rollout of {count} tokens claims {size} bytes of text")

@@ -1,0 +1,228 @@
+"""The journal: one SQLite file in write-ahead mode, safe against kill -9 at any moment.
+
+A journal that can no longer be written (a full disk) says so once through `on_trouble` and the
+node goes on without it; nothing already written is lost.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlswarm._core import Header
+from rlswarm.errors import JournalError
+from rlswarm.game.round import PlayedGroup
+from rlswarm.ledger.ledger import Ledger, Line
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+  hash BLOB PRIMARY KEY, round INTEGER NOT NULL, kind INTEGER NOT NULL, stage INTEGER NOT NULL,
+  peer_id TEXT NOT NULL, sequence INTEGER NOT NULL, own INTEGER NOT NULL,
+  arrived REAL NOT NULL, in_time INTEGER NOT NULL, header BLOB NOT NULL, body BLOB
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS records_by_round ON records (round, stage, peer_id);
+CREATE TABLE IF NOT EXISTS groups (
+  record BLOB NOT NULL, slot INTEGER NOT NULL, round INTEGER NOT NULL, stage INTEGER NOT NULL,
+  peer_id TEXT NOT NULL, environment INTEGER NOT NULL, seed INTEGER NOT NULL,
+  question TEXT NOT NULL, scores BLOB NOT NULL, rewards BLOB NOT NULL,
+  PRIMARY KEY (record, slot)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS groups_by_round ON groups (round);
+CREATE TABLE IF NOT EXISTS ledgers (
+  round INTEGER PRIMARY KEY, root BLOB NOT NULL, lines BLOB NOT NULL, decided REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS events (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, round INTEGER, kind TEXT NOT NULL,
+  data TEXT NOT NULL
+);
+"""
+
+
+class Journal:
+    """Open or make the journal at `path`.
+
+    Raises JournalError if the file is not a journal, is damaged, or is of another swarm.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        swarm: bytes | None = None,
+        on_trouble: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.path = path
+        self._on_trouble = on_trouble
+        self._troubled = False
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_SCHEMA)
+            self._check_meta(
+                "schema", str(SCHEMA_VERSION).encode(), "was written by another version"
+            )
+            if swarm is not None:
+                self._check_meta("swarm", swarm, "belongs to another swarm; use another --home")
+        except sqlite3.DatabaseError as error:
+            raise JournalError(
+                f"the journal {path} can't be used ({error}); move it away to begin a new one"
+            ) from None
+
+    @classmethod
+    def read(cls, path: Path) -> "Journal":
+        """Open an existing journal. Raises JournalError if there is none."""
+        if not path.is_file():
+            raise JournalError(f"there is no journal at {path}; has a node been started there?")
+        return cls(path)
+
+    def _check_meta(self, key: str, value: bytes, complaint: str) -> None:
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
+        (found,) = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if found != value:
+            raise JournalError(f"the journal {self.path} {complaint}")
+
+    def close(self) -> None:
+        self._db.close()
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _write(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        try:
+            self._db.execute("BEGIN")
+            self._db.executemany(sql, rows)
+            self._db.execute("COMMIT")
+            self._troubled = False
+        except sqlite3.OperationalError as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if not self._troubled:
+                self._troubled = True
+                self._on_trouble(f"the journal can't be written ({error}); free some disk space")
+
+    def record(
+        self, header: Header, arrived: float, *, in_time: bool, own: bool, body: bytes | None
+    ) -> None:
+        """A record, or its body once that came."""
+        row = (
+            header.hash,
+            header.round,
+            header.kind,
+            header.stage,
+            header.peer_id,
+            header.sequence,
+            own,
+            arrived,
+            in_time,
+            header.encoded,
+            body,
+        )
+        self._write(
+            "INSERT INTO records VALUES (?,?,?,?,?,?,?,?,?,?,?) "
+            "ON CONFLICT (hash) DO UPDATE SET body = coalesce(excluded.body, body)",
+            [row],
+        )
+
+    def groups(self, number: int, played: Iterable[tuple[PlayedGroup, str, str]]) -> None:
+        """Verified groups as (group, peer id, question)."""
+        self._write(
+            "INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?,?,?,?,?,?)",
+            [
+                (
+                    group.record,
+                    group.slot,
+                    number,
+                    group.stage,
+                    peer_id,
+                    group.environment,
+                    group.seed,
+                    question,
+                    msgspec.msgpack.encode(group.scores),
+                    msgspec.msgpack.encode(group.rewards),
+                )
+                for group, peer_id, question in played
+            ],
+        )
+
+    def ledger(self, ledger: Ledger, decided: float) -> None:
+        self._write(
+            "INSERT OR REPLACE INTO ledgers VALUES (?,?,?,?)",
+            [(ledger.round, ledger.root, msgspec.msgpack.encode(ledger.lines), decided)],
+        )
+
+    def event(self, at: float, kind: str, data: dict[str, Any], number: int | None = None) -> None:
+        """Something that happened, as JSON."""
+        self._write(
+            "INSERT INTO events (at, round, kind, data) VALUES (?,?,?,?)",
+            [(at, number, kind, json.dumps(data, sort_keys=True))],
+        )
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def next_sequence(self) -> int:
+        """One more than the highest sequence number of an own record."""
+        (highest,) = self._db.execute("SELECT max(sequence) FROM records WHERE own").fetchone()
+        return 0 if highest is None else int(highest) + 1
+
+    def rounds(self) -> list[tuple[int, bytes, tuple[Line, ...]]]:
+        """(number, root, lines) of every round with a ledger, oldest first."""
+        rows = self._db.execute("SELECT round, root, lines FROM ledgers ORDER BY round")
+        return [(number, root, _lines(lines)) for number, root, lines in rows]
+
+    def ledger_of(self, number: int) -> tuple[bytes, tuple[Line, ...]]:
+        """(root, lines) of a round. Raises JournalError if this node has no ledger of it."""
+        row = self._db.execute(
+            "SELECT root, lines FROM ledgers WHERE round = ?", (number,)
+        ).fetchone()
+        if row is None:
+            known = [n for n, _, _ in self.rounds()]
+            span = f"it has rounds {known[0]} to {known[-1]}" if known else "it has none yet"
+            raise JournalError(f"this journal has no ledger of round {number}; {span}")
+        return row[0], _lines(row[1])
+
+    def records_of(self, number: int) -> Iterator[tuple[bytes, bytes | None, float, bool]]:
+        """(encoded header, body, arrival, in time) of a round's records."""
+        for header, body, arrived, in_time in self._db.execute(
+            "SELECT header, body, arrived, in_time FROM records WHERE round = ? "
+            "ORDER BY stage, peer_id, sequence",
+            (number,),
+        ):
+            yield header, body, arrived, bool(in_time)
+
+    def groups_of(self, number: int) -> list[dict[str, Any]]:
+        """Verified groups of a round with their rewards in millionths."""
+        rows = self._db.execute(
+            "SELECT g.record, g.slot, g.stage, g.peer_id, g.environment, g.seed, g.question, "
+            "g.scores, g.rewards FROM groups g WHERE g.round = ? ORDER BY stage, peer_id, slot",
+            (number,),
+        )
+        return [
+            {
+                "record": record,
+                "slot": slot,
+                "stage": stage,
+                "peer_id": peer_id,
+                "environment": environment,
+                "seed": seed,
+                "question": question,
+                "scores": msgspec.msgpack.decode(scores),
+                "rewards": msgspec.msgpack.decode(rewards),
+            }
+            for record, slot, stage, peer_id, environment, seed, question, scores, rewards in rows
+        ]
+
+    def events_of(self, kind: str) -> list[tuple[float, int | None, dict[str, Any]]]:
+        """(time, round, data) of all events of a kind, oldest first."""
+        rows = self._db.execute(
+            "SELECT at, round, data FROM events WHERE kind = ? ORDER BY id", (kind,)
+        )
+        return [(at, number, json.loads(data)) for at, number, data in rows]
+
+
+def _lines(encoded: bytes) -> tuple[Line, ...]:
+    return msgspec.msgpack.decode(encoded, type=tuple[Line, ...])

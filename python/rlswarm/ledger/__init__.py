@@ -1,0 +1,1 @@
+"""The deterministic summary of a round: who did how much verified work."""

@@ -1,0 +1,171 @@
+"""From verified groups to a Merkle root: a pure function, the same bits on every node.
+
+A ledger line becomes a leaf in OpenZeppelin's standard format, with these ABI words:
+``(bytes32 swarm, uint256 round, bytes32 peer, uint256 groups, uint256 samples, uint256 credit,
+bytes32 adapter, bytes32 work)``, where `work` is the BLAKE3 hash of the counts by stage and
+environment and `credit` is in millionths.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from rlswarm._core import blake3, merkle_leaf, merkle_root
+from rlswarm.game.inputs import Quote, skipped
+from rlswarm.game.round import HeldRecord, PlayedGroup, Round
+
+
+class Work(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Verified work of one kind."""
+
+    stage: int
+    environment: int
+    groups: int
+    samples: int
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One peer's part in a round."""
+
+    peer: bytes
+    """Ed25519 public key."""
+    peer_id: str
+    work: tuple[Work, ...]
+    credit: int
+    """Millionths: the positive rewards of every counted sample, summed."""
+    adapter: bytes
+    """The policy that its first counted header named."""
+    refused: tuple[tuple[str, int], ...] = ()
+    """(reason, groups) of what was seen and not counted. Not part of the root."""
+
+    @property
+    def groups(self) -> int:
+        return sum(work.groups for work in self.work)
+
+    @property
+    def samples(self) -> int:
+        return sum(work.samples for work in self.work)
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    swarm: bytes
+    round: int
+    lines: tuple[Line, ...]
+    """Sorted by peer."""
+    root: bytes
+    """32 bytes; all zero if nothing was counted."""
+
+
+def leaf(swarm: bytes, number: int, line: Line) -> bytes:
+    """Leaf hash of a line (OpenZeppelin StandardMerkleTree)."""
+
+    def word(value: int) -> bytes:
+        return value.to_bytes(32, "big")
+
+    return merkle_leaf(
+        swarm
+        + word(number)
+        + line.peer
+        + word(line.groups)
+        + word(line.samples)
+        + word(line.credit)
+        + line.adapter
+        + blake3(msgspec.msgpack.encode(line.work))
+    )
+
+
+def compute_ledger(swarm: bytes, state: Round) -> Ledger:
+    """The ledger over the records that this node accepted in a round.
+
+    A group counts if its header came in time, its body was verified, its prompt could be rebuilt,
+    its slots were taken in order, its inputs were not chosen, and something in it was scorable.
+    """
+    reasons = _reasons(state)
+    lines = []
+    authors = sorted({held.header.author for held in state.records.values()})
+    for author in authors:
+        held = [h for h in state.records.values() if h.header.author == author]
+        counted = [
+            group
+            for group in state.own_groups(author)
+            if Quote(group.record, group.slot) not in reasons
+        ]
+        refused: dict[str, int] = {}
+        for name, reason in reasons.items():
+            if state.records[name.record].header.author == author:
+                refused[reason] = refused.get(reason, 0) + 1
+        lines.append(
+            Line(
+                peer=author,
+                peer_id=held[0].header.peer_id,
+                work=_work(counted),
+                credit=sum(max(0, reward or 0) for g in counted for reward in g.rewards),
+                adapter=_adapter(state.records, counted),
+                refused=tuple(sorted(refused.items())),
+            )
+        )
+    leaves = [leaf(swarm, state.number, line) for line in lines if line.work]
+    return Ledger(
+        swarm=swarm,
+        round=state.number,
+        lines=tuple(lines),
+        root=merkle_root(leaves) if leaves else bytes(32),
+    )
+
+
+def _work(groups: Iterable[PlayedGroup]) -> tuple[Work, ...]:
+    counts: dict[tuple[int, int], list[int]] = {}
+    for group in groups:
+        entry = counts.setdefault((group.stage, group.environment), [0, 0])
+        entry[0] += 1
+        entry[1] += len(group.rollouts)
+    return tuple(Work(*key, *entry) for key, entry in sorted(counts.items()))
+
+
+def _adapter(records: Mapping[bytes, HeldRecord], counted: list[PlayedGroup]) -> bytes:
+    headers = [records[group.record].header for group in counted]
+    return min(headers, key=lambda h: (h.stage, h.sequence)).adapter if headers else bytes(32)
+
+
+def _reasons(state: Round) -> dict[Quote, str]:
+    """Why a group that was seen is not counted."""
+    reasons: dict[Quote, str] = {}
+    for held in state.records.values():
+        reason = held.refused or (
+            "no body came" if held.groups is None else "" if held.in_time else "header came late"
+        )
+        for position, slot in enumerate(held.header.slots):
+            name = Quote(held.header.hash, slot)
+            group = state.played.get(name)
+            if reason:
+                reasons[name] = reason
+            elif group is None:
+                reasons[name] = "its prompt can't be rebuilt from the records held here"
+            elif slot != position:
+                reasons[name] = "a slot before it was left out"
+            elif all(reward is None for reward in group.rewards):
+                reasons[name] = "nothing in it was scorable"
+    _refuse_chosen_inputs(state, reasons)
+    return reasons
+
+
+def _refuse_chosen_inputs(state: Round, reasons: dict[Quote, str]) -> None:
+    """Critics must take answer groups in the lottery's order and judge others, not themselves."""
+    answers = [
+        name
+        for name, group in state.played.items()
+        if state.game.stages[group.stage].inputs == "task" and name not in reasons
+    ]
+    by_critic: dict[tuple[bytes, int], list[tuple[Quote, PlayedGroup]]] = {}
+    for name, group in state.played.items():
+        if state.game.stages[group.stage].inputs == "answers" and name not in reasons:
+            by_critic.setdefault((group.author, group.stage), []).append((name, group))
+    for (critic, stage), groups in by_critic.items():
+        own = [n for n, g in groups if state.records[g.quotes[0].record].header.author == critic]
+        for name in own:
+            reasons[name] = "a critique of own answers"
+        chosen = [g.quotes[0] for n, g in groups if n not in reasons]
+        others = [q for q in answers if state.records[q.record].header.author != critic]
+        if skipped(state.lottery, critic, stage, chosen, others) > state.game.skips:
+            for name, _ in groups:
+                reasons.setdefault(name, "better-ranked answers were passed over")
