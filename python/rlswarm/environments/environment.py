@@ -77,12 +77,14 @@ class Environment(ABC):
     @final
     def score(self, completion: str, item: Item) -> int | None:
         """Millionths, 0 to `FULL_SCORE`; None = unscorable for everybody: over the byte limit, not
-        Unicode text, or a scorer that raises or answers outside 0 to 1."""
+        Unicode text, or a scorer that raises or answers outside 0 to 1. Raises MemoryError."""
         if not _is_bounded_text(completion):
             return None
         try:
             answer = self.extract(completion, item)
             value = 0.0 if answer is None else float(self.grade(answer, item))
+        except MemoryError:
+            raise  # says something about this machine, nothing about the answer
         except Exception:
             return None
         if math.isnan(value) or not 0.0 <= value <= 1.0:

@@ -21,6 +21,7 @@ _CLOSING = frozenset(")]}")
 _HUGE_NUMBER = re.compile(r"\d{1001}|[eE][+-]?[\d_]{5}")
 
 _REFUSED = {
+    "codeio": "it makes tasks by running programs of unknown origin, some of which do not repeat",
     "composite": "it mixes other sets; list those as environments of their own",
     "rubiks_cube": "a number written in the answer decides how long its scorer works",
     "rush_hour": "a number written in the answer decides how long its scorer works",

@@ -1,0 +1,205 @@
+"""The scorer's side of the conversation: one reply to each request, whatever environments do."""
+
+from collections import OrderedDict
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from rlswarm.environments.draw import evaluation_tasks, may_show_held_out, training_task
+from rlswarm.environments.environment import (
+    SEED_BITS,
+    Environment,
+    Item,
+    UnusableEnvironmentError,
+)
+from rlswarm.environments.fingerprint import fingerprint, mismatch
+from rlswarm.environments.registry import open_environment
+from rlswarm.errors import ScorerError
+from rlswarm.pipes import ChildPipe
+from rlswarm.scorer.guard import Guard, OverranError
+from rlswarm.scorer.messages import (
+    Answer,
+    EnvironmentSpec,
+    HeldOut,
+    Open,
+    Opened,
+    Refused,
+    Reply,
+    Request,
+    Score,
+    Scored,
+    Task,
+    TaskList,
+    Tasks,
+)
+from rlswarm.scorer.peak_memory import peak_rss
+from rlswarm.scorer.tokenizer import TextCheck
+
+SCORE_SECONDS = 5.0
+OPEN_SECONDS = 300.0
+"""For one environment, its 64 fingerprint items and the count of its prompts."""
+
+_REMEMBERED_ITEMS = 2048
+"""A group's completions are scored one after the other, and again when peers revise them."""
+
+
+class Scorer:
+    """Generates and scores the tasks of the environments it was opened with."""
+
+    def __init__(self, score_seconds: float = SCORE_SECONDS) -> None:
+        """`score_seconds` is the local guard on one answer. Main thread only."""
+        self._guard = Guard()
+        self._score_seconds = score_seconds
+        self._environments: tuple[Environment | None, ...] | None = None
+        self._text_check: TextCheck | None = None
+        self._items: OrderedDict[tuple[int, int], Item] = OrderedDict()
+
+    def answer(self, request: Request) -> Reply:
+        """The reply; Refused instead of any error."""
+        try:
+            match request:
+                case Open():
+                    return self._open(request)
+                case Tasks():
+                    return self._tasks(request)
+                case HeldOut():
+                    return self._held_out(request)
+                case Score():
+                    return self._score(request)
+        except ScorerError as error:
+            return Refused(str(error))
+        except Exception as error:
+            return Refused(f"The scorer failed: {type(error).__name__}: {error}.")
+
+    def _open(self, request: Open) -> Opened:
+        environments: list[Environment | None] = []
+        fingerprints: list[str] = []
+        held_out: list[bool] = []
+        mismatches: list[tuple[int, str]] = []
+        for index, spec in enumerate(request.environments):
+            opened = self._open_one(spec)
+            environments.append(None if opened.reason else opened.environment)
+            fingerprints.append(opened.fingerprint)
+            held_out.append(opened.shows_held_out)
+            if opened.reason:
+                mismatches.append((index, opened.reason))
+        self._environments = tuple(environments)
+        self._text_check = TextCheck(request.tokenizer) if request.tokenizer else None
+        self._items.clear()
+        return Opened(tuple(fingerprints), tuple(mismatches), tuple(held_out), peak_rss())
+
+    def _open_one(self, spec: EnvironmentSpec) -> "_OpenedEnvironment":
+        try:
+            return self._guard.run(OPEN_SECONDS, partial(_open, spec))
+        except UnusableEnvironmentError as error:
+            return _OpenedEnvironment(reason=str(error))
+        except OverranError:
+            return _OpenedEnvironment(
+                reason=f"{spec.name} took over {OPEN_SECONDS:.0f} s to generate its first tasks."
+            )
+
+    def _tasks(self, request: Tasks) -> TaskList:
+        tasks: list[Task] = []
+        for slot in request.slots:
+            environment = self._environment(slot.environment)
+            seed, item = training_task(environment, slot.seed_key)
+            tasks.append(self._task(slot.environment, environment, seed, item))
+        return TaskList(tuple(tasks))
+
+    def _held_out(self, request: HeldOut) -> TaskList:
+        environment = self._environment(request.environment)
+        return TaskList(
+            tuple(
+                self._task(request.environment, environment, seed, item)
+                for seed, item in evaluation_tasks(environment, request.count)
+            )
+        )
+
+    def _score(self, request: Score) -> Scored:
+        scores: list[int | None] = []
+        overran: list[int] = []
+        for position, answer in enumerate(request.answers):
+            try:
+                scores.append(
+                    self._guard.run(self._score_seconds, partial(self._score_one, answer))
+                )
+            except (OverranError, UnusableEnvironmentError, MemoryError):
+                scores.append(None)
+                overran.append(position)
+        faithful = tuple(self._is_faithful(tokens, text) for tokens, text in request.decoded)
+        return Scored(tuple(scores), faithful, tuple(overran), peak_rss())
+
+    def _score_one(self, answer: Answer) -> int | None:
+        environment = self._environment(answer.environment)
+        if answer.seed >> SEED_BITS:
+            return None
+        item = self._items.get((answer.environment, answer.seed))
+        if item is None:
+            try:
+                item = environment.generate(answer.seed)
+            except MemoryError:
+                raise
+            except Exception:
+                return None
+            self._remember(answer.environment, answer.seed, item)
+        return environment.score(answer.text, item)
+
+    def _is_faithful(self, tokens: bytes, text: str) -> bool:
+        if self._text_check is None:
+            raise ScorerError("Texts can't be checked: the scorer was opened without a tokenizer.")
+        return self._text_check.agrees(tokens, text)
+
+    def _environment(self, index: int) -> Environment:
+        if self._environments is None:
+            raise ScorerError("The scorer was asked for tasks before it was opened.")
+        if not 0 <= index < len(self._environments):
+            raise ScorerError(f"The manifest has no environment number {index}.")
+        environment = self._environments[index]
+        if environment is None:
+            raise UnusableEnvironmentError(f"Environment number {index} is left out here.")
+        return environment
+
+    def _task(self, index: int, environment: Environment, seed: int, item: Item) -> Task:
+        self._remember(index, seed, item)
+        return Task(index, seed, item.question, environment.prompt(item))
+
+    def _remember(self, index: int, seed: int, item: Item) -> None:
+        self._items[index, seed] = item
+        if len(self._items) > _REMEMBERED_ITEMS:
+            self._items.popitem(last=False)
+
+
+def serve(pipe: ChildPipe) -> None:
+    """Answer requests until the node has gone away."""
+    scorer = Scorer()
+    decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+    while True:
+        try:
+            request = pipe.receive(decoder)
+        except (UnicodeDecodeError, msgspec.DecodeError) as error:
+            pipe.send(Refused(f"The scorer got a message it can't read: {error}."))
+            continue
+        if request is None:
+            return
+        pipe.send(scorer.answer(request))
+
+
+class _OpenedEnvironment(NamedTuple):
+    environment: Environment | None = None
+    fingerprint: str = ""
+    shows_held_out: bool = False
+    reason: str = ""
+    """Why to leave it out, one sentence; empty if there is no reason to."""
+
+
+def _open(spec: EnvironmentSpec) -> _OpenedEnvironment:
+    def open_again() -> Environment:
+        return open_environment(spec.name, spec.config, spec.shots)
+
+    found = fingerprint(open_again)
+    environment = open_again()
+    reason = ""
+    if spec.fingerprint not in ("", found):
+        reason = mismatch(environment, spec.fingerprint, found)
+    return _OpenedEnvironment(environment, found, may_show_held_out(environment), reason)
