@@ -1,0 +1,1 @@
+"""The language model as policy: found, measured, loaded, adapted, prompted and sampled."""

@@ -1,0 +1,205 @@
+"""How much memory a model will need, decided before any of it is loaded.
+
+`plan` is a pure function of what the files say and of what the machine has; `free_memory` is the
+only part that asks the machine.
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from rlswarm.errors import ModelError, NotEnoughMemoryError
+from rlswarm.policy.source import weight_files
+from rlswarm.worker.messages import LoraShape
+
+RUNTIME = 700 << 20
+"""Bytes that Python with torch, transformers and peft takes before any weight (0.58 GB seen)."""
+
+HEADROOM = 0.9
+"""Share of the free memory that a plan may use: allocators waste some."""
+
+PASS_TOKENS_CPU = 512
+"""Tokens learned from in one pass; larger passes are no faster on a CPU."""
+
+PASS_TOKENS_GPU = 8192
+MOST_SEQUENCES_CPU = 32
+MOST_SEQUENCES_GPU = 128
+CACHE_CPU = 512 << 20
+"""Bytes of keys and values that sampling may hold on a CPU; more rows than that don't go faster."""
+
+LEAST_TOKENS = 256
+"""Tokens of the shortest learning pass that is any use: one prompt and one completion."""
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the files say about a model."""
+
+    parameters: int
+    layers: int
+    hidden: int
+    inner: int
+    heads: int
+    key_heads: int
+    head_width: int
+    vocabulary: int
+    adapter: int
+    """Trainable numbers: the B matrices of the adapter."""
+    frozen_adapter: int
+    """Numbers in the frozen A matrices."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What there is to use, in bytes."""
+
+    free: int
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the planner chose."""
+
+    dtype: str
+    """``float32`` or ``bfloat16``."""
+    micro_batch: int
+    """Most completions in one learning pass."""
+    pass_tokens: int
+    """Most tokens in one learning pass, unless one sequence alone has more."""
+    cache_tokens: int
+    """Most tokens whose keys and values are held while sampling."""
+    needed: int
+    """Bytes estimated at peak, the running process included."""
+    free: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.dtype}, micro-batch {self.micro_batch} ({self.pass_tokens} tokens a pass), "
+            f"about {self.needed / GIB:.1f} of {self.free / GIB:.1f} GiB"
+        )
+
+
+def plan(facts: ModelFacts, memory: Memory, micro_batch: int = 0) -> Plan:
+    """Choose dtype and micro-batch (`micro_batch` > 0 is kept).
+
+    On a GPU bf16; on a CPU fp32, or bf16 where fp32 does not fit. Raises NotEnoughMemoryError
+    naming what the smallest plan needs and what is free.
+    """
+    budget = int(memory.free * HEADROOM)
+    smallest = 0
+    for dtype in ("bfloat16",) if memory.gpu else ("float32", "bfloat16"):
+        size = 4 if dtype == "float32" else 2
+        fixed = _fixed_bytes(facts, size, memory.gpu)
+        token = _token_bytes(facts, size)
+        cache = 2 * facts.layers * facts.key_heads * facts.head_width * size
+        smallest = fixed + LEAST_TOKENS * max(token, cache)
+        if smallest > budget:
+            continue
+        most = PASS_TOKENS_GPU if memory.gpu else PASS_TOKENS_CPU
+        pass_tokens = max(LEAST_TOKENS, min(most, (budget - fixed) // token))
+        cache_bytes = (budget - fixed) // 2 if memory.gpu else min(CACHE_CPU, (budget - fixed) // 2)
+        cache_tokens = max(LEAST_TOKENS, cache_bytes // cache)
+        sequences = MOST_SEQUENCES_GPU if memory.gpu else MOST_SEQUENCES_CPU
+        return Plan(
+            dtype=dtype,
+            micro_batch=micro_batch or max(1, min(sequences, pass_tokens * sequences // most)),
+            pass_tokens=pass_tokens,
+            cache_tokens=cache_tokens,
+            # Sampling and learning take turns.
+            needed=fixed + max(pass_tokens * token, cache_tokens * cache),
+            free=memory.free,
+        )
+    raise NotEnoughMemoryError(
+        f"the model needs about {smallest / HEADROOM / GIB:.1f} GiB of memory and "
+        f"{memory.free / GIB:.1f} GiB are free; close other programs or choose a smaller model"
+    )
+
+
+def model_facts(folder: Path, lora: LoraShape) -> ModelFacts:
+    """Read config and safetensors headers, no weights. Raises ModelError."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(folder):
+        shapes |= _shapes(file)
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config", config)
+        hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+        trained = frozen = 0
+        for name, shape in shapes.items():
+            if name.endswith(".weight") and name.split(".")[-2] in lora.targets and len(shape) == 2:
+                trained += shape[0] * lora.rank
+                frozen += shape[1] * lora.rank
+        return ModelFacts(
+            parameters=sum(prod(shape) for shape in shapes.values()),
+            layers=int(config["num_hidden_layers"]),
+            hidden=hidden,
+            inner=int(config["intermediate_size"]),
+            heads=heads,
+            key_heads=int(config.get("num_key_value_heads") or heads),
+            head_width=int(config.get("head_dim") or hidden // heads),
+            vocabulary=int(config["vocab_size"]),
+            adapter=trained,
+            frozen_adapter=frozen,
+        )
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"{folder / 'config.json'} does not describe a decoder with attention ({error!r})"
+        ) from error
+
+
+def free_memory() -> int:
+    """Bytes this process may still take: the machine's, its cgroup's and RLIMIT_AS's minimum."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    for root, used, limit in (
+        ("/sys/fs/cgroup", "memory.current", "memory.max"),
+        ("/sys/fs/cgroup/memory", "memory.usage_in_bytes", "memory.limit_in_bytes"),
+    ):
+        try:
+            most = (Path(root) / limit).read_text().strip()
+            if most != "max":
+                free = min(free, int(most) - int((Path(root) / used).read_text()))
+        except (OSError, ValueError):
+            continue
+    try:
+        import resource
+    except ImportError:  # Windows
+        return max(0, free)
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        free = min(free, soft - int(psutil.Process().memory_info().vms))
+    return max(0, free)
+
+
+def _fixed_bytes(facts: ModelFacts, size: int, gpu: bool) -> int:
+    """Weights, adapter, gradient and optimizer, logits of one tile (fp32), the runtime."""
+    adapter = 4 * (facts.adapter * 4 + facts.frozen_adapter)  # B, gradient and two moments; A
+    return facts.parameters * size + adapter + 3 * (16 << 20) + (0 if gpu else RUNTIME)
+
+
+def _token_bytes(facts: ModelFacts, size: int) -> int:
+    """What backward keeps of one token. Counted for a Llama layer with frozen weights: gate, up
+    and their product; twice three norms' worth of the residual; queries, keys, values (repeated
+    over query heads) and attention's output."""
+    attention = 4 * facts.heads * facts.head_width + 2 * facts.key_heads * facts.head_width
+    return facts.layers * (3 * facts.inner + 6 * facts.hidden + attention) * size
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor shapes from a safetensors header."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > 100 << 20:
+                raise ValueError("header too long")
+            header: dict[str, Any] = json.loads(stream.read(length))
+        return {n: tuple(e["shape"]) for n, e in header.items() if n != "__metadata__"}
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise ModelError(f"{file} is not a safetensors file ({error})") from error

@@ -1,0 +1,153 @@
+"""A loaded policy: body, head and adapter."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from rlswarm.errors import ModelError, NotEnoughMemoryError
+from rlswarm.policy.adapter import adapter_hash, attach, trained
+from rlswarm.policy.memory import Memory, Plan, free_memory, model_facts, plan
+from rlswarm.policy.render import Renderer
+from rlswarm.policy.source import ModelFiles
+from rlswarm.worker.messages import LoraShape
+
+transformers.utils.logging.disable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A causal language model with its adapter, ready to sample and to learn."""
+
+    model: nn.Module
+    """The peft model; its trainable parameters are `adapter`'s."""
+    body: nn.Module
+    """Token ids to last hidden states."""
+    head: Tensor
+    """Output embeddings [V, H], frozen."""
+    head_bias: Tensor | None
+    adapter: dict[str, nn.Parameter]
+    renderer: Renderer
+    end_tokens: frozenset[int]
+    longest: int
+    """Most tokens of prompt and completion together."""
+    plan: Plan
+    base: bytes
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.device
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.head.shape[0])
+
+    def adapter_hash(self) -> bytes:
+        return adapter_hash(self.adapter)
+
+    def hidden(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
+        """Last hidden states [n, H] of one row of tokens.
+
+        `ids` and `positions` int64 [1, n]; `mask` additive [1, 1, n, cached + n]; `cache` a
+        transformers DynamicCache that is read and extended.
+        """
+        out = self.body(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        hidden: Tensor = out.last_hidden_state[0]
+        return hidden
+
+
+def load_policy(
+    files: ModelFiles, lora: LoraShape, *, micro_batch: int = 0, memory_bytes: int = 0
+) -> Policy:
+    """Plan, load and adapt a model. Raises NotEnoughMemoryError before loading, ModelError."""
+    gpu = torch.cuda.is_available()
+    facts = model_facts(files.folder, lora)
+    chosen = plan(facts, _memory(gpu, memory_bytes), micro_batch)
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            files.folder,
+            dtype=getattr(torch, chosen.dtype),
+            attn_implementation="sdpa",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ModelError(f"{files.folder} can't be loaded: {_first_line(error)}") from error
+    if gpu:
+        try:
+            model.to("cuda")
+        except torch.cuda.OutOfMemoryError as error:
+            raise NotEnoughMemoryError(
+                f"the model does not fit on the GPU beside what runs there ({chosen})"
+            ) from error
+    head = model.get_output_embeddings()
+    longest = _checked(model.config, head)
+    renderer = Renderer(files.folder, files.tokenizer)
+    ends = _end_tokens(model, renderer)
+    body = model.base_model
+    adapted = attach(model, lora)
+    adapted.eval()  # no dropout anywhere: log-probs of sampling and learning must agree
+    head.requires_grad_(False)
+    return Policy(
+        model=adapted,
+        body=body,
+        head=head.weight,
+        head_bias=head.bias,
+        adapter=trained(adapted),
+        renderer=renderer,
+        end_tokens=ends,
+        longest=longest,
+        plan=chosen,
+        base=files.base,
+    )
+
+
+def _memory(gpu: bool, allowed: int) -> Memory:
+    if gpu:
+        free, _ = torch.cuda.mem_get_info()
+        return Memory(min(free, allowed) if allowed else free, gpu=True)
+    # The planner counts the runtime, part of which this process has taken already.
+    import psutil
+
+    free = free_memory() + int(psutil.Process().memory_info().rss)
+    return Memory(min(free, allowed) if allowed else free)
+
+
+def _checked(config: Any, head: Any) -> int:
+    """Longest sequence of a model that `Forest` masks describe. Raises ModelError on others."""
+    text = config.get_text_config(decoder=True)
+    if getattr(text, "final_logit_softcapping", None) or getattr(text, "logit_scale", None):
+        raise ModelError(f"models that transform their logits ({text.model_type}) don't work yet")
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    if not isinstance(head, nn.Linear) or not kinds <= {"full_attention", "sliding_attention"}:
+        raise ModelError(f"only decoders with attention in every layer work, not {text.model_type}")
+    longest = int(getattr(text, "max_position_embeddings", 0) or 1 << 20)
+    slides = "sliding_attention" in kinds or getattr(text, "use_sliding_window", True)
+    window = getattr(text, "sliding_window", None) if slides else None
+    # Inside the window, sliding attention is plain attention.
+    return min(longest, int(window)) if window else longest
+
+
+def _end_tokens(model: Any, renderer: Renderer) -> frozenset[int]:
+    ends: set[int] = set()
+    for value in (
+        model.config.eos_token_id,
+        model.generation_config.eos_token_id if model.generation_config else None,
+        renderer.end_token,
+    ):
+        if value is not None:
+            ends |= {value} if isinstance(value, int) else set(value)
+    return frozenset(ends)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,81 @@
+"""Chats to token ids and token ids to text, the same on every machine and every day."""
+
+from datetime import datetime
+from pathlib import Path
+
+import transformers
+from tokenizers import Tokenizer
+
+from rlswarm.errors import ModelError
+from rlswarm.prompt import Prompt
+
+FIXED_DATE = datetime(2026, 1, 1)
+"""The day that chat templates see: a prompt must not change at midnight."""
+
+PLAIN_TITLES = {"system": "System", "user": "User", "assistant": "Assistant"}
+"""Turns of a model without a chat template: ``Title: content``, a blank line between turns."""
+
+
+class Renderer:
+    """The tokenizer and the chat template of one model."""
+
+    def __init__(self, folder: Path, tokenizer: Path) -> None:
+        """Raises ModelError if the tokenizer can't be read."""
+        try:
+            self._tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer))
+            self._template = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ModelError(f"the tokenizer of {folder} can't be loaded ({error})") from error
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        self._control = tuple(sorted(token.content for token in added if token.special))
+        self.end_token: int | None = self._template.eos_token_id
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a chat, ready for the policy's first token.
+
+        A last turn of role ``assistant`` is left open and continued. Control tokens spelt out in
+        a turn's content are broken up, so that quoted text can't end its turn. Raises ModelError
+        if the model's template refuses the chat.
+        """
+        if not prompt:
+            raise ModelError("an empty chat can't be rendered")
+        turns = [{"role": turn.role, "content": self._harmless(turn.content)} for turn in prompt]
+        if not self._template.chat_template:
+            return list(self._tokenizer.encode(_plain(turns)).ids)
+        goes_on = turns[-1]["role"] == "assistant"
+        try:
+            text = self._template.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=not goes_on,
+                continue_final_message=goes_on,
+                strftime_now=FIXED_DATE.strftime,
+                date_string=FIXED_DATE.strftime("%d %b %Y"),
+            )
+        except Exception as error:  # whatever the template's author raises
+            raise ModelError(f"the model's chat template refuses this prompt ({error})") from error
+        # Templates write their control tokens themselves.
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, tokens: list[int]) -> str:
+        """Text of token ids, special tokens skipped: `tokenizers` alone, as the scorer does it."""
+        return str(self._tokenizer.decode(tokens))
+
+    def _harmless(self, content: str) -> str:
+        while True:
+            found = [token for token in self._control if token in content]
+            if not found:
+                return content
+            for token in found:
+                # One-letter control tokens would survive a split: drop them.
+                broken = f"{token[0]} {token[1:]}" if len(token) > 1 else ""
+                content = content.replace(token, broken)
+
+
+def _plain(turns: list[dict[str, str]]) -> str:
+    parts = [f"{PLAIN_TITLES[turn['role']]}: {turn['content']}" for turn in turns]
+    if turns[-1]["role"] != "assistant":
+        parts.append(PLAIN_TITLES["assistant"] + ":")
+    return "\n\n".join(parts)

@@ -1,0 +1,150 @@
+"""Checkpoints that are whole or absent: adapter, optimizer, random state, round.
+
+One is a pair of files: ``round-N.safetensors``, then ``round-N.json``, which holds the BLAKE3 hash
+of the first and so commits it. Each is written to a temporary file, synced and renamed.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from rlswarm._core import blake3
+from rlswarm.errors import ModelError, StorageError
+from rlswarm.worker.messages import LoraShape
+from rlswarm.worker.step import Learner
+
+KEPT = 2
+"""Checkpoints kept in the folder."""
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one policy in one folder."""
+
+    folder: Path
+    lora: LoraShape
+
+    def save(self, learner: Learner, round: int) -> None:
+        """Write the state after `round` and drop all but the newest `KEPT`.
+
+        Raises StorageError (disk full, no permission); earlier checkpoints then stay.
+        """
+        data = save(_tensors(learner))
+        about = {
+            "round": round,
+            "steps": learner.steps,
+            "base": learner.policy.base.hex(),
+            "lora": [self.lora.rank, self.lora.alpha, list(self.lora.targets), self.lora.seed],
+            "optimizer_step": _optimizer_step(learner),
+            "blake3": blake3(data).hex(),
+        }
+        path = self.folder / f"round-{round:012d}.safetensors"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(path, data)
+            _write(path.with_suffix(".json"), json.dumps(about).encode())
+        except OSError as error:
+            for scratch in self.folder.glob(".*.part"):
+                scratch.unlink(missing_ok=True)
+            raise StorageError(
+                f"the checkpoint of round {round} could not be written to {self.folder} "
+                f"({error.strerror or error})"
+            ) from error
+        for old in self._newest_first()[KEPT:]:
+            old.unlink(missing_ok=True)
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def resume(self, learner: Learner) -> int | None:
+        """Restore the newest whole checkpoint; returns its round, None if there is none.
+
+        Says on stderr which ones it had to skip. Raises ModelError if it belongs to another model
+        or adapter shape.
+        """
+        for about, data in self._whole():
+            same = about["base"] == learner.policy.base.hex() and about["lora"] == [
+                self.lora.rank,
+                self.lora.alpha,
+                list(self.lora.targets),
+                self.lora.seed,
+            ]
+            if not same:
+                raise ModelError(
+                    f"the checkpoints in {self.folder} belong to another model or adapter; "
+                    "remove them or name another folder"
+                )
+            _restore(learner, load(data), about)
+            return int(about["round"])
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("round-*.json"), reverse=True)
+
+    def _whole(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        for path in self._newest_first():
+            try:
+                about: dict[str, Any] = json.loads(path.read_bytes())
+                data = path.with_suffix(".safetensors").read_bytes()
+                if blake3(data).hex() != about["blake3"]:
+                    raise ValueError("its hash differs")
+            except (OSError, ValueError, KeyError) as error:
+                print(f"skipping a damaged checkpoint, {path} ({error})", file=sys.stderr)
+                continue
+            yield about, data
+
+
+def _tensors(learner: Learner) -> dict[str, Tensor]:
+    tensors = {"random": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["random_cuda"] = torch.cuda.get_rng_state()
+    for name, parameter in learner.policy.adapter.items():
+        tensors[f"adapter/{name}"] = parameter.detach()
+        for moment in _MOMENTS:
+            if state := learner.optimizer.state.get(parameter):
+                tensors[f"{moment}/{name}"] = state[moment]
+    return tensors
+
+
+def _restore(learner: Learner, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    step = float(about["optimizer_step"])
+    for name, parameter in learner.policy.adapter.items():
+        with torch.no_grad():
+            parameter.copy_(tensors[f"adapter/{name}"])
+        if f"exp_avg/{name}" in tensors:
+            moments = {m: tensors[f"{m}/{name}"].to(parameter.device) for m in _MOMENTS}
+            learner.optimizer.state[parameter] = {"step": torch.tensor(step), **moments}
+    torch.set_rng_state(tensors["random"])
+    if "random_cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random_cuda"])
+    learner.steps = int(about["steps"])
+
+
+def _optimizer_step(learner: Learner) -> float:
+    """AdamW's own counter: the same for all parameters, as each step moves all of them."""
+    return max((float(state["step"]) for state in learner.optimizer.state.values()), default=0.0)
+
+
+def _write(path: Path, data: bytes) -> None:
+    scratch = path.with_name(f".{path.name}.part")
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError:  # Windows can't sync a folder
+        return
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,113 @@
+"""Groups packed into forward passes: each prompt once, each completion once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlswarm.kernels import linear_logprob
+from rlswarm.policy.forest import Forest, shared_length
+from rlswarm.policy.model import Policy
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Completions of one prompt with what the loss needs of them."""
+
+    group: int
+    """Index of the group in the window."""
+    prompt: list[int]
+    completions: tuple[list[int], ...]
+    """None of them empty."""
+    behaviour: tuple[np.ndarray[tuple[int], np.dtype[np.float32]], ...]
+    """Per completion, log μ of each token."""
+    advantages: tuple[float, ...]
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.completions))
+
+    def split(self, rows: int) -> Iterator["Piece"]:
+        """Pieces of at most `rows` completions."""
+        for start in range(0, len(self.completions), rows):
+            part = slice(start, start + rows)
+            yield Piece(
+                self.group,
+                self.prompt,
+                self.completions[part],
+                self.behaviour[part],
+                self.advantages[part],
+            )
+
+
+Pass = list[Piece]
+
+
+def pack(pieces: Sequence[Piece], most_tokens: int, most_rows: int) -> Iterator[list[Pass]]:
+    """Units of work in order: one pass over several groups, or several passes over one group.
+
+    A pass has at most `most_rows` completions and `most_tokens` laid-out tokens, unless a single
+    completion with its prompt has more. Finishing a unit finishes its groups.
+    """
+    held: Pass = []
+    for piece in pieces:
+        if held and not _fits([*held, piece], most_tokens, most_rows):
+            yield [held]
+            held = []
+        if _fits([piece], most_tokens, most_rows):
+            held.append(piece)
+            continue
+        longest = max(map(len, piece.completions))
+        rows = min(most_rows, max(1, (most_tokens - len(piece.prompt)) // longest))
+        yield [[part] for part in piece.split(rows)]
+    if held:
+        yield [held]
+
+
+def laid_out(passed: Pass) -> int:
+    """Tokens that a pass sends through the model."""
+    shared = shared_length([piece.prompt for piece in passed])
+    rest = sum(len(piece.prompt) - shared + piece.tokens for piece in passed)
+    return shared + rest - sum(len(piece.completions) for piece in passed)
+
+
+def logprobs(policy: Policy, passed: Pass, temperature: float) -> Tensor:
+    """log π of every completion token of a pass, in order: [N], differentiable.
+
+    Only positions that predict a completion token go through the head.
+    """
+    forest = Forest(policy.device)
+    shared = shared_length([piece.prompt for piece in passed])
+    root = forest.branch()
+    ids = list(passed[0].prompt[:shared])
+    forest.extend(root, shared)
+    predicting: list[int] = []
+    targets: list[int] = []
+    for piece in passed:
+        trunk = forest.branch(root)
+        ids += piece.prompt[shared:]
+        last = forest.extend(trunk, len(piece.prompt) - shared)[-1]
+        for completion in piece.completions:
+            ids += completion[:-1]
+            places = forest.extend(forest.branch(trunk), len(completion) - 1)
+            predicting += [last, *places]
+            targets += completion
+    hidden = policy.hidden(
+        torch.tensor([ids], device=policy.device),
+        forest.positions(0),
+        forest.mask(0, len(ids), policy.head.dtype),
+    )
+    return linear_logprob(
+        hidden[torch.tensor(predicting, device=policy.device)],
+        policy.head,
+        torch.tensor(targets, device=policy.device),
+        bias=policy.head_bias,
+        temperature=temperature,
+    )
+
+
+def _fits(passed: Pass, most_tokens: int, most_rows: int) -> bool:
+    rows = sum(len(piece.completions) for piece in passed)
+    return rows <= most_rows and laid_out(passed) <= most_tokens

@@ -1,0 +1,106 @@
+"""What a worker can do, one method per request."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from rlswarm.errors import ModelError, StorageError
+from rlswarm.policy.model import Policy, load_policy
+from rlswarm.policy.sampler import sample
+from rlswarm.policy.source import resolve
+from rlswarm.worker.checkpoint import Checkpoints
+from rlswarm.worker.messages import Learn, Learned, Load, Loaded, Sample, Sampled
+from rlswarm.worker.step import Learner
+
+FIRST_RESERVE = 0.5
+"""Seconds kept for step and checkpoint before any has been measured."""
+
+
+class Service:
+    """The policy and its learner; empty until `load`."""
+
+    def __init__(self, *, clock: Callable[[], float], peak_rss: Callable[[], int]) -> None:
+        """`clock` gives monotonic seconds, `peak_rss` bytes."""
+        self._clock = clock
+        self._peak_rss = peak_rss
+        self._learner: Learner | None = None
+        self._checkpoints: Checkpoints | None = None
+        self._temperature = 1.0
+        self._reserve = FIRST_RESERVE
+
+    def load(self, request: Load) -> Loaded:
+        """Load and resume, replacing what was loaded. Raises RlswarmError."""
+        self._learner = None
+        if request.threads > 0:
+            torch.set_num_threads(request.threads)
+        files = resolve(request.model)
+        policy = load_policy(
+            files,
+            request.lora,
+            micro_batch=request.micro_batch,
+            memory_bytes=request.memory_bytes,
+        )
+        learner = Learner(policy, request.rule, temperature=request.temperature, clock=self._clock)
+        checkpoints = Checkpoints(Path(request.checkpoints), request.lora)
+        resumed = checkpoints.resume(learner)
+        self._learner, self._checkpoints = learner, checkpoints
+        self._temperature = request.temperature
+        return Loaded(
+            base=policy.base,
+            adapter=policy.adapter_hash(),
+            resumed_round=resumed,
+            steps=learner.steps,
+            plan=str(policy.plan),
+            tokenizer=str(files.tokenizer),
+            micro_batch=policy.plan.micro_batch,
+            peak_rss=self._peak_rss(),
+        )
+
+    def sample(self, request: Sample, received: float) -> Sampled:
+        """Draw completions within the budget from `received` on. Raises ModelError."""
+        return sample(
+            self._policy(),
+            request.groups,
+            deadline=received + request.budget,
+            clock=self._clock,
+            stop=request.stop,
+            temperature=self._temperature,
+        )
+
+    def learn(self, request: Learn, received: float) -> Learned:
+        """One learn window within the budget from `received` on. Raises ModelError."""
+        policy = self._policy()
+        assert self._learner is not None and self._checkpoints is not None
+        deadline = received + request.budget
+        outcome = self._learner.learn(request.groups, request.round, deadline - self._reserve)
+        finished = self._clock()
+        problem = ""
+        try:
+            self._checkpoints.save(self._learner, request.round)
+        except StorageError as error:
+            problem = str(error)
+        # Half again as long as last time; the step itself is part of the last pass's time.
+        self._reserve = 1.5 * (self._clock() - finished) + 0.1
+        return Learned(
+            stepped=outcome.stepped,
+            own_used=outcome.own_used,
+            external_used=outcome.external_used,
+            own_informative=outcome.own_informative,
+            external_informative=outcome.external_informative,
+            refused=outcome.refused,
+            tokens=outcome.tokens,
+            loss=outcome.loss,
+            gradient_norm=outcome.gradient_norm,
+            effective_sample_size=outcome.effective_sample_size,
+            adapter=policy.adapter_hash(),
+            steps=self._learner.steps,
+            seconds=self._clock() - received,
+            checkpoint_error=problem,
+            peak_rss=self._peak_rss(),
+        )
+
+    def _policy(self) -> Policy:
+        if self._learner is None:
+            raise ModelError("no model is loaded yet; send Load first")
+        return self._learner.policy
