@@ -109,6 +109,7 @@ class Node:
         self._sequence = journal.next_sequence()
         self._declined: frozenset[int] = frozenset()
         self._held_out: tuple[int, ...] = ()
+        self._checks_text = False
         self._started = clock.now()
         self._background: set[asyncio.Task[Any]] = set()
         self.heldout: dict[str, Any] = {"heldout_before": None, "heldout_after": None}
@@ -152,6 +153,7 @@ class Node:
                 f"{self._load.model} has {loaded.base.hex()[:16]}…; use the published files of "
                 f"{self.manifest.model.name}"
             )
+        self._checks_text = bool(loaded.tokenizer)
         opened = await self._scorer.open(
             Open(self.manifest.environments, tokenizer=loaded.tokenizer)
         )
@@ -439,7 +441,7 @@ class Node:
             held.refused = "its environment is one that this node can't judge"
             return
         decoded: tuple[tuple[bytes, str], ...] = ()
-        if header.base == self._base and header.author != self._me:
+        if self._checks_text and header.base == self._base and header.author != self._me:
             decoded = tuple((r.tokens, r.text) for g in groups for r in g.rollouts)
         scored = await self._scorer.score(Score(tuple(state.to_score(held)), decoded))
         self.tally.scorer_peak_rss = max(self.tally.scorer_peak_rss, scored.peak_rss)
@@ -513,6 +515,9 @@ class Node:
             return None
         for index in learned.used:
             self._untrained.pop(pool[index][0], None)
+        for name, (_, group) in list(self._untrained.items()):
+            if len(set(group.rewards)) == 1:
+                del self._untrained[name]
         self._adapter = learned.adapter
         tally = self.tally
         tally.worker_peak_rss = max(tally.worker_peak_rss, learned.peak_rss)
