@@ -24,10 +24,13 @@ def letters_manifest(
 
     `pace` stretches every window; 1 suits three nodes of SmolLM2-135M on two CPU cores.
     """
+    short = min(1.0, pace)  # reveals and settling take no longer because nodes are slow
     return Manifest(
         name=name,
         genesis=genesis,
-        rounds=Rounds(seconds=45.0 * pace, clock_offset=0.25, settle=1.0, staleness=2),
+        rounds=Rounds(
+            seconds=45.0 * pace, clock_offset=0.25 * short, settle=1.0 * short, staleness=2
+        ),
         game=Game(
             slots=slots,
             group_size=group_size,
@@ -35,7 +38,7 @@ def letters_manifest(
                 answer=10.0 * pace,
                 critique=9.0 * pace,
                 revise=8.0 * pace,
-                reveal=1.0,
+                reveal=1.0 * short,
                 answer_tokens=24,
             ),
         ),
