@@ -12,6 +12,10 @@ from rlswarm.prompt import Prompt
 FIXED_DATE = datetime(2026, 1, 1)
 """The day that chat templates see: a prompt must not change at midnight."""
 
+_CODES = [f"replace('%{code}', '{FIXED_DATE:%{code}}')" for code in "YymdeBbAaHIMSpj"]
+_FIXED_CLOCK = "{% macro strftime_now(f) %}{{ f|" + "|".join(_CODES) + " }}{% endmacro %}"
+"""Put before a chat template, hides transformers' own `strftime_now`, which reads the clock."""
+
 PLAIN_TITLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 """Turns of a model without a chat template: ``Title: content``, a blank line between turns."""
 
@@ -51,7 +55,7 @@ class Renderer:
                 tokenize=False,
                 add_generation_prompt=not goes_on,
                 continue_final_message=goes_on,
-                strftime_now=FIXED_DATE.strftime,
+                chat_template=_FIXED_CLOCK + self._template.get_chat_template(),
                 date_string=FIXED_DATE.strftime("%d %b %Y"),
             )
         except Exception as error:  # whatever the template's author raises

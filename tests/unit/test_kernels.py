@@ -1,0 +1,119 @@
+"""Token mathematics against plain float64 references."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlswarm.kernels import draw, group_advantages, interval, linear_logprob
+
+tiles = importlib.import_module("rlswarm.kernels.linear_logprob")
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_logprobs_match_float64_whatever_the_tile(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles, "TILE", 3 * 301)  # three rows at once, the last tile short
+    hidden, weight = normal(rows, 16, seed=1) * 3, normal(301, 16, seed=2)
+    bias, targets = normal(301, seed=3), torch.arange(rows) * 50
+    found = linear_logprob(hidden, weight, targets, bias=bias, temperature=0.7)
+    logits = (hidden.double() @ weight.double().T + bias.double()) / 0.7
+    wanted = logits.log_softmax(1).gather(1, targets[:, None]).squeeze(1)
+    assert torch.allclose(found.double(), wanted, atol=5e-5)
+
+
+def test_logprob_gradient_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "TILE", 2 * 11)
+    hidden = normal(5, 4, dtype=torch.float64).requires_grad_()
+    weight = normal(11, 4, seed=1, dtype=torch.float64)
+    targets = torch.tensor([0, 10, 3, 3, 7])
+    assert torch.autograd.gradcheck(
+        lambda h: linear_logprob(h, weight, targets, temperature=1.3), (hidden,)
+    )
+
+
+def test_a_trained_head_is_refused_rather_than_left_without_gradient() -> None:
+    weight = normal(8, 4).requires_grad_()
+    with pytest.raises(ValueError, match="frozen head"):
+        linear_logprob(normal(2, 4), weight, torch.tensor([1, 2]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    vocabulary=st.integers(1, 1100),
+    seed=st.integers(0, 10_000),
+    spread=st.sampled_from([0.0, 1.0, 8.0, 200.0]),
+    temperature=st.sampled_from([0.5, 1.0, 2.0]),
+)
+def test_draw_is_the_inverse_cdf(
+    vocabulary: int, seed: int, spread: float, temperature: float
+) -> None:
+    logits = normal(4, vocabulary, seed=seed) * spread - 1e4
+    u = torch.rand(4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    u = u.clamp(1e-12, 1 - 1e-12)
+    tokens, logprobs = draw(logits.clone(), u, temperature)
+    low, high = interval(logits.clone(), tokens, temperature)
+    assert ((low - 1e-9 <= u) & (u <= high + 1e-9)).all()
+    assert (high > low).all()
+    wanted = (logits.double() / temperature).log_softmax(1).gather(1, tokens[:, None]).squeeze(1)
+    # One step of fp32 at 1e4 is 1e-3: the reference sees the logits before they are divided.
+    assert torch.allclose(logprobs.double(), wanted, atol=5e-3)
+
+
+def test_draw_reaches_both_ends_and_skips_impossible_tokens() -> None:
+    logits = torch.full((3, 600), -torch.inf)
+    logits[:, [5, 300, 590]] = 0.0
+    tokens, logprobs = draw(logits, torch.tensor([2**-53, 0.5, 1 - 2**-53], dtype=torch.float64))
+    assert tokens.tolist() == [5, 300, 590]
+    assert logprobs.numpy() == pytest.approx(-np.log(3))
+
+
+def test_drawn_frequencies_follow_the_softmax() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0]]).repeat(4000, 1)
+    u = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
+    tokens, _ = draw(logits.clone(), u)
+    shares = torch.bincount(tokens, minlength=3) / 4000
+    assert torch.allclose(shares, logits[0].softmax(0), atol=5e-4)
+
+
+@given(
+    groups=st.lists(
+        st.lists(st.floats(0, 1, allow_subnormal=False), min_size=0, max_size=6), max_size=5
+    )
+)
+def test_advantages_are_centred_scaled_and_zero_without_a_signal(
+    groups: list[list[float]],
+) -> None:
+    rewards = torch.tensor([r for group in groups for r in group], dtype=torch.float64)
+    advantages, informative = group_advantages(rewards, [len(g) for g in groups])
+    start = 0
+    for number, group in enumerate(groups):
+        mine = advantages[start : start + len(group)].numpy()
+        start += len(group)
+        assert bool(informative[number]) == (len(set(group)) > 1)
+        if len(set(group)) > 1:
+            spread = np.std(group, ddof=1)
+            wanted = (np.array(group) - np.mean(group)) / (spread + 1e-4)
+            assert mine == pytest.approx(wanted, abs=1e-9)
+        else:
+            assert not mine.any()
+
+
+def test_advantages_survive_a_large_offset() -> None:
+    base = torch.tensor([0.0, 1.0, 0.0, 1.0])
+    near, _ = group_advantages(base, [4])
+    far, _ = group_advantages(base + 1000, [4])
+    assert torch.allclose(near, far, atol=1e-4)
+
+
+def test_group_sizes_must_add_up() -> None:
+    with pytest.raises(ValueError, match="add up to 3"):
+        group_advantages(torch.zeros(4), [1, 2])
