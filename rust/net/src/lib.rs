@@ -1,1 +1,33 @@
-//! stub
+//! The libp2p endpoint of rlswarm: headers by gossip, bodies by verified pull.
+//!
+//! One task owns the libp2p swarm and does nothing slow; one thread (the intake) checks what
+//! arrived; one thread wakes the application. They meet in [`Endpoint`].
+
+mod address;
+mod behaviour;
+mod catch_up;
+mod clock;
+mod codec;
+mod config;
+mod counters;
+mod dialer;
+mod endpoint;
+mod error;
+mod events;
+mod fetch;
+mod intake;
+mod node;
+mod outbox;
+mod peers;
+mod records;
+mod serve;
+mod traffic;
+mod transport;
+
+pub use config::Config;
+pub use endpoint::Endpoint;
+pub use error::{CommandError, OpenError};
+pub use events::{Event, What};
+
+/// The release of `libp2p` that this is built on.
+pub const LIBP2P_VERSION: &str = "0.57";

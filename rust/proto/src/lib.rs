@@ -4,7 +4,7 @@
 //! Nothing here reads a clock, a socket or a file, so that all of it can be tested by property and
 //! fuzzed by bytes.
 
-//admission
+pub mod admission;
 pub mod body;
 pub mod error;
 pub mod header;
@@ -12,9 +12,9 @@ pub mod identity;
 pub mod kind;
 pub mod merkle;
 pub mod prf;
-//store
+pub mod store;
 pub mod verify;
-//wire
+pub mod wire;
 
 /// A BLAKE3 digest, a record's name, a swarm id, a root: 32 raw bytes.
 pub type Hash = [u8; 32];

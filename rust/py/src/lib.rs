@@ -2,6 +2,7 @@
 //! `python/rlswarm/_core.pyi`.
 
 mod convert;
+mod endpoint;
 mod errors;
 mod functions;
 mod identity;
@@ -12,6 +13,8 @@ mod records;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::endpoint::{Endpoint, Event};
     #[pymodule_export]
     use crate::errors::{
         AddressError, CoreError, KeyFileError, NetworkError, PortInUseError, RecordError,
@@ -31,6 +34,6 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__libp2p_version__", "0.57")
+        module.add("__libp2p_version__", rlswarm_net::LIBP2P_VERSION)
     }
 }

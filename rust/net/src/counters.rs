@@ -1,0 +1,25 @@
+//! Numbers for people and tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since the endpoint was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) headers_in: AtomicU64,
+    pub(crate) bodies_in: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) ignored: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) slow_peer_losses: AtomicU64,
+}
+
+/// Add to a counter.
+pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+/// Read a counter.
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,424 @@
+//! The endpoint: what the application holds.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use libp2p::identity::Keypair;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, Swarm, swarm};
+use rlswarm_proto::Hash;
+use rlswarm_proto::admission::{Reason, Verdict};
+use rlswarm_proto::body::Record;
+use rlswarm_proto::identity::Identity;
+use rlswarm_proto::wire;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::address;
+use crate::behaviour::{Behaviour, Names};
+use crate::clock::now_ms;
+use crate::config::Config;
+use crate::counters::{Counters, read};
+use crate::error::{CommandError, OpenError};
+use crate::events::{Event, Queue};
+use crate::intake::Intake;
+use crate::node::{Command, Inputs, MAX_IN_FLIGHT, Node, Shared};
+use crate::records::Records;
+use crate::transport;
+
+/// Commands that may wait for the swarm task.
+const MAX_COMMANDS: usize = 1024;
+/// Connections that carry nothing are kept this long.
+const IDLE: Duration = Duration::from_secs(120);
+/// How long binding the listen addresses may take.
+const LISTEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long closing may take, in two parts.
+const CLOSE_TASK: Duration = Duration::from_millis(600);
+const CLOSE_RUNTIME: Duration = Duration::from_millis(200);
+
+/// One libp2p node of one swarm, on its own threads. No method waits for the network.
+#[derive(Debug)]
+pub struct Endpoint {
+    peer: PeerId,
+    author: rlswarm_proto::PublicKey,
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    runtime: Runtime,
+    closing: oneshot::Sender<()>,
+    closed: std_mpsc::Receiver<()>,
+}
+
+impl Endpoint {
+    /// Bind, listen and start dialling. `wake` is called from a thread of its own whenever events
+    /// came since the last [`Endpoint::drain`].
+    ///
+    /// # Errors
+    /// [`OpenError`] if an address is wrong or taken, or the system refuses threads or sockets.
+    pub fn open(
+        identity: &Identity,
+        config: Config,
+        wake: Option<Box<dyn Fn() + Send>>,
+    ) -> Result<Self, OpenError> {
+        let mut seed = identity.seed();
+        let key = Keypair::ed25519_from_bytes(seed.as_mut_slice())
+            .map_err(|error| OpenError::Network(format!("can't use the peer key: {error}")))?;
+        let peer = key.public().to_peer_id();
+        let listen = config
+            .listen
+            .iter()
+            .map(|text| address::listen(text))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(OpenError::Address)?;
+        let dial = config
+            .peers
+            .iter()
+            .map(|text| address::dial(text))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(OpenError::Address)?;
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("rlswarm-net")
+            .enable_all()
+            .build()
+            .map_err(|error| OpenError::Network(format!("can't start threads: {error}")))?;
+        let names = Names::new(&config.rules.swarm);
+        let shared = Arc::new(Shared {
+            records: Arc::new(Records::new(config.rules.clone())),
+            queue: Arc::new(Queue::new()),
+            counters: Arc::new(Counters::default()),
+            members: Mutex::new(Vec::new()),
+            listening: Mutex::new(Vec::new()),
+        });
+        let swarm = {
+            let _inside = runtime.enter();
+            Swarm::new(
+                transport::build(&key, &shared.counters)?,
+                Behaviour::new(&key, &names)?,
+                peer,
+                swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE),
+            )
+        };
+        let (swarm, addresses) = runtime.block_on(bind(swarm, listen))?;
+        *lock(&shared.listening) = addresses;
+
+        let (commands, commands_in) = mpsc::channel(MAX_COMMANDS);
+        let (outcomes, outcomes_in) = mpsc::unbounded_channel();
+        // One event of the swarm may bring more than one job.
+        let (jobs, jobs_in) = std_mpsc::sync_channel(2 * MAX_IN_FLIGHT);
+        let intake = Intake {
+            records: Arc::clone(&shared.records),
+            queue: Arc::clone(&shared.queue),
+            counters: Arc::clone(&shared.counters),
+            outcomes,
+            max_raw: config.rules.max_body_raw as usize,
+            early: VecDeque::new(),
+        };
+        spawn("rlswarm-intake", move || intake.run(&jobs_in))?;
+        if let Some(wake) = wake {
+            let queue = Arc::clone(&shared.queue);
+            spawn("rlswarm-wake", move || queue.wake_loop(wake))?;
+        }
+        let (closing, closing_in) = oneshot::channel();
+        let (closed_out, closed) = std_mpsc::sync_channel(1);
+        let node = Node::new(swarm, names, config.rules, Arc::clone(&shared), jobs);
+        runtime.spawn(async move {
+            node.run(Inputs {
+                commands: commands_in,
+                outcomes: outcomes_in,
+                closing: closing_in,
+            })
+            .await;
+            let _ = closed_out.send(());
+        });
+        let endpoint = Self {
+            peer,
+            author: identity.public_key(),
+            shared,
+            commands,
+            running: Mutex::new(Some(Running {
+                runtime,
+                closing,
+                closed,
+            })),
+        };
+        for (address, named) in dial {
+            endpoint
+                .dial_parsed(address, named)
+                .map_err(|error| OpenError::Network(error.to_string()))?;
+        }
+        Ok(endpoint)
+    }
+
+    /// This node's `PeerId`, base58.
+    #[must_use]
+    pub fn peer_id(&self) -> String {
+        self.peer.to_base58()
+    }
+
+    /// Listen addresses with this node's `PeerId`.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        lock(&self.shared.listening)
+            .iter()
+            .map(|address| address::with_peer(address.clone(), self.peer).to_string())
+            .collect()
+    }
+
+    /// Connected peers of this swarm.
+    #[must_use]
+    pub fn peers(&self) -> Vec<String> {
+        lock(&self.shared.members)
+            .iter()
+            .map(|peer| peer.to_base58())
+            .collect()
+    }
+
+    /// Keep trying an address.
+    ///
+    /// # Errors
+    /// [`CommandError::Address`] if it can't be one, or another if the endpoint can't take it.
+    pub fn dial(&self, text: &str) -> Result<(), CommandError> {
+        let (address, peer) = address::dial(text).map_err(CommandError::Address)?;
+        self.dial_parsed(address, peer)
+    }
+
+    fn dial_parsed(&self, address: Multiaddr, peer: Option<PeerId>) -> Result<(), CommandError> {
+        // Lists of addresses are shared by all nodes, so they often hold one's own.
+        if peer == Some(self.peer) {
+            return Ok(());
+        }
+        self.send(Command::Dial(address, peer))
+    }
+
+    /// Gossip a record of one's own, with its body where that is small and needs no reveal.
+    ///
+    /// # Errors
+    /// [`CommandError`] if the record is another's, peers would not take it, or there is no room.
+    pub fn announce(&self, record: Record) -> Result<(), CommandError> {
+        let fields = record.header.fields();
+        if fields.author != self.author {
+            return Err(CommandError::NotOwn);
+        }
+        let header = Arc::new(record.header);
+        let inline = wire::is_inline(&header).then(|| record.stored.clone());
+        // The place in the queue comes first: a record that counts must also go out.
+        let place = self.place()?;
+        {
+            let mut records = self.shared.records.lock();
+            match records.admission.admit(&header, now_ms()) {
+                Verdict::Accept => {}
+                Verdict::Ignore(Reason::Duplicate) => return Ok(()),
+                Verdict::Ignore(reason) | Verdict::Reject(reason) => {
+                    return Err(CommandError::NotAdmissible(reason));
+                }
+            }
+            let released = !header.fields().kind.commits_first();
+            records.insert_own(Arc::clone(&header), record.stored, released);
+        }
+        place.send(Command::Announce(header, inline));
+        Ok(())
+    }
+
+    /// Serve the body of a record of one's own from now on, and gossip it if it is small.
+    ///
+    /// # Errors
+    /// [`CommandError::Unknown`] for a record that was never announced here.
+    pub fn reveal(&self, record: &Hash) -> Result<(), CommandError> {
+        let place = self.place()?;
+        let (header, body, first) = {
+            let mut records = self.shared.records.lock();
+            let first = records.get(record).is_some_and(|entry| !entry.released);
+            let (header, body) = records.release(record).ok_or(CommandError::Unknown)?;
+            (header, body, first)
+        };
+        if first && wire::is_small(&header) {
+            place.send(Command::Reveal(header, body));
+        }
+        Ok(())
+    }
+
+    /// Pull a body. It comes as an event, and so does failure after `timeout`.
+    ///
+    /// # Errors
+    /// [`CommandError::Unknown`] if the header is not known here.
+    pub fn fetch(&self, record: &Hash, timeout: Duration) -> Result<(), CommandError> {
+        let place = self.place()?;
+        let header = {
+            let records = self.shared.records.lock();
+            let entry = records.get(record).ok_or(CommandError::Unknown)?;
+            if entry.delivered {
+                return Ok(());
+            }
+            Arc::clone(&entry.header)
+        };
+        // Far enough to be for ever, and near enough not to overflow.
+        let timeout = timeout.min(Duration::from_secs(1 << 30));
+        place.send(Command::Fetch(header, Instant::now() + timeout));
+        Ok(())
+    }
+
+    /// Take what has arrived, at most so many events and body bytes, but one at least if there is
+    /// any.
+    ///
+    /// # Errors
+    /// [`CommandError::Closed`] after [`Endpoint::close`].
+    pub fn drain(&self, max_items: usize, max_bytes: usize) -> Result<Vec<Event>, CommandError> {
+        if self.commands.is_closed() {
+            return Err(CommandError::Closed);
+        }
+        Ok(self.shared.queue.drain(max_items, max_bytes))
+    }
+
+    /// Counts by name.
+    #[must_use]
+    pub fn statistics(&self) -> Vec<(&'static str, u64)> {
+        let counters = &self.shared.counters;
+        let queue = &self.shared.queue;
+        vec![
+            ("headers_in", read(&counters.headers_in)),
+            ("bodies_in", read(&counters.bodies_in)),
+            ("rejected", read(&counters.rejected)),
+            ("ignored", read(&counters.ignored)),
+            ("bytes_in", read(&counters.bytes_in)),
+            ("bytes_out", read(&counters.bytes_out)),
+            ("queue", queue.len() as u64),
+            (
+                "dropped",
+                queue.dropped() + read(&counters.slow_peer_losses),
+            ),
+        ]
+    }
+
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Say goodbye and stop, within a second. Further calls do nothing.
+    pub fn close(&self) {
+        let Some(running) = lock(&self.running).take() else {
+            return;
+        };
+        let _ = running.closing.send(());
+        let _ = running.closed.recv_timeout(CLOSE_TASK);
+        self.shared.queue.close();
+        running.runtime.shutdown_timeout(CLOSE_RUNTIME);
+    }
+
+    fn place(&self) -> Result<Place<'_>, CommandError> {
+        self.commands
+            .try_reserve()
+            .map(Place)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(()) => CommandError::QueueFull,
+                mpsc::error::TrySendError::Closed(()) => CommandError::Closed,
+            })
+    }
+
+    fn send(&self, command: Command) -> Result<(), CommandError> {
+        self.place()?.send(command);
+        Ok(())
+    }
+}
+
+impl Drop for Endpoint {
+    // Dropping must not wait: the other ends see their channels close.
+    fn drop(&mut self) {
+        if let Some(running) = lock(&self.running).take() {
+            let _ = running.closing.send(());
+            self.shared.queue.close();
+            running.runtime.shutdown_background();
+        }
+    }
+}
+
+/// A reserved place in the queue of commands.
+struct Place<'a>(mpsc::Permit<'a, Command>);
+
+impl Place<'_> {
+    fn send(self, command: Command) {
+        self.0.send(command);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map(|_| ())
+        .map_err(|error| OpenError::Network(format!("can't start threads: {error}")))
+}
+
+/// Listen on all addresses and wait until it is known where that is.
+async fn bind(
+    mut swarm: Swarm<Behaviour>,
+    listen: Vec<Multiaddr>,
+) -> Result<(Swarm<Behaviour>, Vec<Multiaddr>), OpenError> {
+    let mut waiting = std::collections::HashMap::new();
+    for address in listen {
+        let listener = swarm
+            .listen_on(address.clone())
+            .map_err(|error| listen_error(&address, &error))?;
+        waiting.insert(listener, address);
+    }
+    let mut addresses = Vec::new();
+    let deadline = tokio::time::sleep(LISTEN_WITHIN);
+    tokio::pin!(deadline);
+    while !waiting.is_empty() {
+        tokio::select! {
+            event = swarm.select_next_some() => match event {
+                SwarmEvent::NewListenAddr { listener_id, address } => {
+                    waiting.remove(&listener_id);
+                    addresses.push(address);
+                }
+                SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }
+                | SwarmEvent::ListenerError { listener_id, error } => {
+                    if let Some(address) = waiting.get(&listener_id) {
+                        return Err(listen_error(address, &error));
+                    }
+                }
+                _ => {}
+            },
+            () = &mut deadline => {
+                return Err(OpenError::Network("listening took too long to begin".to_owned()));
+            }
+        }
+    }
+    Ok((swarm, addresses))
+}
+
+fn listen_error(address: &Multiaddr, error: &(dyn Error + 'static)) -> OpenError {
+    match io_error(error) {
+        Some(io) if io.kind() == std::io::ErrorKind::AddrInUse => {
+            OpenError::PortInUse(address.to_string())
+        }
+        Some(io) => OpenError::Network(format!("can't listen on {address}: {io}")),
+        None => OpenError::Network(format!("can't listen on {address}: {error}")),
+    }
+}
+
+/// The operating system's error inside whatever libp2p wrapped it into.
+fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a std::io::Error> {
+    if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        return match io.get_ref() {
+            Some(inner) => io_error(inner).or(Some(io)),
+            None => Some(io),
+        };
+    }
+    error.source().and_then(io_error)
+}
