@@ -1,6 +1,17 @@
 """``python -m rlswarm.scorer``: a confined scorer on stdin and stdout."""
 
+import contextlib
+import io
+
 from rlswarm.scorer.confinement import confine, settle_environment
+
+
+class _Silence(io.TextIOBase):
+    """Swallows what environments print. Whether stderr is a full disk, a closed pipe or a file
+    this process may not grow must not decide whether a scorer that prints raises."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 def main() -> None:
@@ -10,10 +21,13 @@ def main() -> None:
     from rlswarm.pipes import ChildPipe
     from rlswarm.scorer.process import serve
 
-    try:
-        serve(ChildPipe.from_stdio())
-    except BrokenPipeError:
-        return
+    pipe = ChildPipe.from_stdio()
+    silence = _Silence()
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        try:
+            serve(pipe)
+        except BrokenPipeError:
+            return
 
 
 main()

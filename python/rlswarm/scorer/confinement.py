@@ -27,6 +27,7 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TZ": "UTC",
 }
+_SETTLED = "RLSWARM_SCORER_SETTLED"
 _KEPT = ("DYLD_LIBRARY_PATH", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTUAL_ENV")
 
 _PR_SET_PDEATHSIG = 1
@@ -37,14 +38,15 @@ _SECCOMP_MODE_FILTER = 2
 
 def scorer_environment(current: Mapping[str, str]) -> dict[str, str]:
     """The environment variables a scorer runs with: no secrets, and the same on every machine."""
-    return {name: current[name] for name in _KEPT if name in current} | _ENVIRONMENT
+    kept = {name: current[name] for name in _KEPT if name in current}
+    return kept | _ENVIRONMENT | {_SETTLED: "1"}
 
 
 def settle_environment() -> None:
-    """Start this program over, in the same process, unless its environment variables are already
-    those of `scorer_environment`. Some take effect at start only, as the hash seed does."""
-    wanted = scorer_environment(os.environ)
-    if dict(os.environ) != wanted:
+    """Start this program over, in the same process, with the variables of `scorer_environment`,
+    unless its parent gave it these. Some take effect at start only, as the hash seed does."""
+    if _SETTLED not in os.environ:
+        wanted = scorer_environment(os.environ)
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
 
 
