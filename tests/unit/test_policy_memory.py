@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import make_tiny_model
 
 from rlswarm.errors import ModelError, NotEnoughMemoryError
 from rlswarm.policy.memory import GIB, Memory, ModelFacts, free_memory, model_facts, plan
 from rlswarm.worker.messages import LoraShape
+from tiny_model import make_tiny_model
 
 SMOLLM2 = ModelFacts(
     parameters=134_515_008,

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import make_tiny_model
 from tokenizers import Tokenizer
 
 from rlswarm.errors import ModelError
 from rlswarm.policy.render import Renderer
 from rlswarm.prompt import ChatMessage
+from tiny_model import make_tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
-from tiny_model import make_tiny_model
 
 from rlswarm.errors import ModelError, StorageError
 from rlswarm.policy.cache import cached_folder
 from rlswarm.policy.source import base_hash, chat_template, find, resolve
+from tiny_model import make_tiny_model
 
 
 def test_a_folder_is_used_as_it_is_and_named_by_its_content(tmp_path: Path) -> None:
