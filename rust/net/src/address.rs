@@ -1,5 +1,7 @@
 //! Multiaddresses from text, with errors that say what is wrong in one sentence.
 
+use std::net::{IpAddr, SocketAddr};
+
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
@@ -18,6 +20,20 @@ pub(crate) fn listen(text: &str) -> Result<Multiaddr, String> {
         _ => Err(format!(
             "'{text}' can't be listened on: /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT wanted"
         )),
+    }
+}
+
+/// The socket address that a listen address stands for.
+pub(crate) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
     }
 }
 

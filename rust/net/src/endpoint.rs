@@ -371,6 +371,7 @@ async fn bind(
 ) -> Result<(Swarm<Behaviour>, Vec<Multiaddr>), OpenError> {
     let mut waiting = std::collections::HashMap::new();
     for address in listen {
+        probe(&address)?;
         let listener = swarm
             .listen_on(address.clone())
             .map_err(|error| listen_error(&address, &error))?;
@@ -400,6 +401,17 @@ async fn bind(
         }
     }
     Ok((swarm, addresses))
+}
+
+/// Bind once and let go: libp2p sets `SO_REUSEPORT`, with which a second node on the same port would
+/// take half of the first one's connections instead of failing.
+fn probe(address: &Multiaddr) -> Result<(), OpenError> {
+    match address::socket(address) {
+        Some(socket) if socket.port() != 0 => std::net::TcpListener::bind(socket)
+            .map(drop)
+            .map_err(|error| listen_error(address, &error)),
+        _ => Ok(()),
+    }
 }
 
 fn listen_error(address: &Multiaddr, error: &(dyn Error + 'static)) -> OpenError {
