@@ -33,4 +33,5 @@ def policy_loss(
 
 def effective_sample_size(total: float, squares: float, count: int) -> float:
     """Kish's (Σw)²/Σw² as a share of the `count` tokens; 0 without tokens."""
-    return total * total / (squares * count) if count and squares > 0 else 0.0
+    share = total * total / (squares * count) if count and squares > 0 else 0.0
+    return min(1.0, share)  # rounding
