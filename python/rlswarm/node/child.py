@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -140,10 +139,3 @@ async def _drain(process: asyncio.subprocess.Process) -> None:
     """Read what an abandoned request still answers, so that the child never blocks on it."""
     while process.stdout is not None and await process.stdout.read(1 << 16):
         pass
-
-
-def quiet_environment(keep: tuple[str, ...] = ()) -> dict[str, str]:
-    """An environment without secrets: only what a Python process needs to start, plus `keep`."""
-    wanted = {"PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT", "TMPDIR", *keep}
-    found = {name: value for name, value in os.environ.items() if name in wanted}
-    return found | {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}

@@ -158,11 +158,12 @@ class Node:
             Open(self.manifest.environments, tokenizer=loaded.tokenizer)
         )
         self.tally.scorer_peak_rss = max(self.tally.scorer_peak_rss, opened.peak_rss)
-        for _, sentence in opened.mismatches:
-            self.trouble(sentence)
         self._declined = frozenset(index for index, _ in opened.mismatches)
         if len(self._declined) == len(self.manifest.environments):
-            raise ScorerError("this node can't take part in any environment: see above")
+            reasons = "; ".join(sentence.rstrip(".") for _, sentence in opened.mismatches)
+            raise ScorerError(f"this node can't take part in any environment: {reasons}")
+        for _, sentence in opened.mismatches:
+            self.trouble(sentence)
         self._held_out = tuple(
             i for i, allowed in enumerate(opened.held_out) if allowed and i not in self._declined
         )
@@ -240,8 +241,8 @@ class Node:
             )
         elif arrival.kind == "other_swarm":
             self.trouble(
-                f"the peer {arrival.peer} at {arrival.detail} is of another swarm and was left "
-                "alone; check that both use the same swarm.toml"
+                f"a peer of another swarm was left alone ({arrival.peer} at {arrival.detail}); "
+                "check that both use the same swarm.toml"
             )
         elif arrival.kind == "unreachable":
             self.trouble(

