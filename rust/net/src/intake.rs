@@ -82,7 +82,7 @@ pub(crate) struct Intake {
 
 /// A job that was read and, for headers, found worth a signature check.
 enum Step {
-    Header(Header, Option<Bytes>, Source),
+    Header(Box<Header>, Option<Bytes>, Source),
     Reveal(Reveal, Source),
     Fetched(Hash, Bytes, PeerId),
     Deliver(Hash),
@@ -114,7 +114,7 @@ impl Intake {
         let headers: Vec<&Header> = steps
             .iter()
             .filter_map(|step| match step {
-                Step::Header(header, ..) => Some(header),
+                Step::Header(header, ..) => Some(header.as_ref()),
                 _ => None,
             })
             .collect();
@@ -123,14 +123,14 @@ impl Intake {
             match step {
                 Step::Header(header, body, source) => {
                     let acceptance = if valid.next() == Some(true) {
-                        self.admit(header, body, &source)
+                        self.admit(*header, body, &source)
                     } else {
                         MessageAcceptance::Reject
                     };
                     self.judge(acceptance, source);
                 }
                 Step::Reveal(reveal, source) => self.reveal(reveal, source),
-                Step::Fetched(hash, stored, peer) => self.fetched(&hash, stored, peer),
+                Step::Fetched(hash, stored, peer) => self.fetched(&hash, &stored, peer),
                 Step::Deliver(hash) => {
                     let held = self.held(&hash);
                     if let Some((header, Some(stored))) = held {
@@ -169,7 +169,7 @@ impl Intake {
         };
         let mut records = self.records.lock();
         match records.admission.examine(&header, now) {
-            Verdict::Accept => Step::Header(header, body, source),
+            Verdict::Accept => Step::Header(Box::new(header), body, source),
             Verdict::Ignore(_) => {
                 records.add_provider(header.hash(), source.peer);
                 Step::Over(MessageAcceptance::Ignore, source)
@@ -274,7 +274,7 @@ impl Intake {
         }
     }
 
-    fn fetched(&self, hash: &Hash, stored: Bytes, peer: PeerId) {
+    fn fetched(&self, hash: &Hash, stored: &Bytes, peer: PeerId) {
         let Some((header, _)) = self.held(hash) else {
             self.tell(Outcome::Unusable(
                 *hash,
@@ -282,7 +282,7 @@ impl Intake {
             ));
             return;
         };
-        if body::check_stored(&header, &stored).is_err() {
+        if body::check_stored(&header, stored).is_err() {
             self.tell(Outcome::WrongBody(*hash, peer));
             return;
         }
@@ -290,7 +290,7 @@ impl Intake {
         records.put_body(hash, stored.clone());
         records.add_provider(hash, peer);
         drop(records);
-        self.deliver_wanted(&header, &stored);
+        self.deliver_wanted(&header, stored);
     }
 
     fn deliver_wanted(&self, header: &Arc<Header>, stored: &[u8]) {

@@ -62,7 +62,7 @@ proptest! {
         let inline = wire::is_inline(&header).then(|| record.stored.clone());
         let bytes = wire::encode_announcement(3, &header, inline.as_deref()).into();
         let read = wire::decode_announcement(&bytes).unwrap();
-        prop_assert_eq!(read.header, header.clone());
+        prop_assert_eq!(&read.header, &header);
         prop_assert_eq!(read.body, inline);
         let known = wire::decode_known(&wire::encode_known(&header, Some(&record.stored))).unwrap();
         prop_assert_eq!(known.body, Some(record.stored.clone()));

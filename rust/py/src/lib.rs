@@ -1,6 +1,9 @@
 //! `rlswarm._core`: the Rust core as Python sees it. Signatures and their documentation are in
 //! `python/rlswarm/_core.pyi`.
 
+// PyO3 hands arguments over by value.
+#![allow(clippy::needless_pass_by_value)]
+
 mod convert;
 mod endpoint;
 mod errors;
