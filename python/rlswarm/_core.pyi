@@ -226,7 +226,9 @@ class Endpoint:
         """Gossip a record of our own. Bodies of kind `rollouts` are kept and neither sent nor
         served before `reveal`; other kinds travel in the same message up to 16 KiB stored and
         are served from now on. With no peers the record is kept and gossiped to the first that
-        join while its round is current. Raises NetworkError."""
+        join while its round is current. A second time for the same record does nothing. Raises
+        NetworkError if the queue is full, or for a record that peers would not take: another
+        author's, or with a round, time, size or quota out of bounds."""
     def reveal(self, record_hash: bytes) -> None:
         """Serve the body from now on, and gossip it if it has at most 16 KiB stored. Raises
         NetworkError for a record that was never announced here."""
@@ -237,8 +239,9 @@ class Endpoint:
     def drain(self, max_items: int = 1024, max_bytes: int = 64 << 20) -> list[Event]:
         """Take what has arrived, without waiting. At least one event if there is any."""
     def statistics(self) -> dict[str, int]:
-        """Counters: headers_in, bodies_in, rejected, ignored, bytes_in, bytes_out, queue,
-        dropped."""
+        """Counters: headers_in, bodies_in, rejected, ignored (messages), bytes_in, bytes_out (on
+        the wire, all protocols), queue (events that wait), dropped (events lost because the queue
+        was full), unsent (gossip that a slow peer's queue refused; it is sent again or pulled)."""
     def close(self) -> None:
         """Say goodbye and stop; at most one second. Idempotent; later calls raise
         NetworkError."""

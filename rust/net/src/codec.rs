@@ -6,17 +6,17 @@ use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response;
-use rlswarm_proto::wire::{MAX_REQUEST, MAX_RESPONSE, Request, Response};
+use rlswarm_proto::wire::{CHUNK_TAG, MAX_CHUNK, MAX_REQUEST, MAX_RESPONSE, Request, Response};
 
 /// The codec of the pull protocol.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Codec;
 
-async fn read_bounded<T>(io: &mut T, max: usize) -> io::Result<Vec<u8>>
+async fn read_bounded<T>(io: &mut T, max: usize, expected: usize) -> io::Result<Vec<u8>>
 where
     T: AsyncRead + Unpin + Send,
 {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(expected);
     io.take(max as u64 + 1).read_to_end(&mut bytes).await?;
     if bytes.len() > max {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "too long"));
@@ -37,14 +37,14 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        Request::decode(&read_bounded(io, MAX_REQUEST).await?).map_err(invalid)
+        Request::decode(&read_bounded(io, MAX_REQUEST, 64).await?).map_err(invalid)
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Response>
     where
         T: AsyncRead + Unpin + Send,
     {
-        let bytes = Bytes::from(read_bounded(io, MAX_RESPONSE).await?);
+        let bytes = Bytes::from(read_bounded(io, MAX_RESPONSE, MAX_CHUNK + 1).await?);
         Response::decode(&bytes).map_err(invalid)
     }
 
@@ -70,7 +70,13 @@ impl request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        io.write_all(&response.encode()).await?;
+        // The bulk of all traffic, without another copy.
+        if let Response::Chunk(chunk) = response {
+            io.write_all(&[CHUNK_TAG]).await?;
+            io.write_all(&chunk).await?;
+        } else {
+            io.write_all(&response.encode()).await?;
+        }
         io.close().await
     }
 }

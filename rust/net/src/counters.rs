@@ -11,7 +11,9 @@ pub(crate) struct Counters {
     pub(crate) ignored: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
-    pub(crate) slow_peer_losses: AtomicU64,
+    /// Messages that a peer's full queue refused. They are tried again if all queues were full,
+    /// and had by asking otherwise.
+    pub(crate) unsent: AtomicU64,
 }
 
 /// Add to a counter.

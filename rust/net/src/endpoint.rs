@@ -292,10 +292,8 @@ impl Endpoint {
             ("bytes_in", read(&counters.bytes_in)),
             ("bytes_out", read(&counters.bytes_out)),
             ("queue", queue.len() as u64),
-            (
-                "dropped",
-                queue.dropped() + read(&counters.slow_peer_losses),
-            ),
+            ("dropped", queue.dropped()),
+            ("unsent", read(&counters.unsent)),
         ]
     }
 

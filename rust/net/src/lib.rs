@@ -31,3 +31,13 @@ pub use events::{Event, What};
 
 /// The release of `libp2p` that this is built on.
 pub const LIBP2P_VERSION: &str = "0.57";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_libp2p_release_is_the_one_locked() {
+        let lock = include_str!("../../../Cargo.lock");
+        let entry = format!("name = \"libp2p\"\nversion = \"{}.", super::LIBP2P_VERSION);
+        assert!(lock.contains(&entry));
+    }
+}

@@ -762,7 +762,7 @@ impl Node {
             gossipsub::Event::SlowPeer {
                 failed_messages, ..
             } => add(
-                &self.shared.counters.slow_peer_losses,
+                &self.shared.counters.unsent,
                 (failed_messages.priority + failed_messages.non_priority) as u64,
             ),
             _ => {}

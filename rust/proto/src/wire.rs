@@ -15,6 +15,8 @@ pub const MAX_INLINE: usize = 16 << 10;
 pub const MAX_GOSSIP: usize = 1 + 2 + MAX_HEADER + MAX_INLINE;
 /// The most bytes of a body in one response.
 pub const MAX_CHUNK: usize = 256 << 10;
+/// The byte before a chunk in a response.
+pub const CHUNK_TAG: u8 = 1;
 /// The most record hashes in one response.
 pub const MAX_HASHES: usize = 4096;
 /// The most headers that one request may ask for.
@@ -229,7 +231,7 @@ impl Response {
         match self {
             Self::Chunk(chunk) => {
                 let mut out = Vec::with_capacity(1 + chunk.len());
-                out.push(1);
+                out.push(CHUNK_TAG);
                 out.extend_from_slice(chunk);
                 out
             }
@@ -262,7 +264,7 @@ impl Response {
         let tag = *bytes.first().ok_or(MALFORMED_RESPONSE)?;
         let rest = bytes.slice(1..);
         match tag {
-            1 if rest.len() <= MAX_CHUNK => Ok(Self::Chunk(rest)),
+            CHUNK_TAG if rest.len() <= MAX_CHUNK => Ok(Self::Chunk(rest)),
             2 if rest.is_empty() => Ok(Self::Busy),
             3 if rest.is_empty() => Ok(Self::Unknown),
             4 if rest.is_empty() => Ok(Self::Sealed),
