@@ -52,7 +52,7 @@ def test_a_plan_stays_within_what_is_free_and_more_memory_never_refuses(
     try:
         chosen = plan(SMOLLM2, Memory(free, gpu))
     except NotEnoughMemoryError:
-        assert free < 1.3 * GIB
+        assert free < 1.5 * GIB
         return
     assert chosen.needed <= free
     assert chosen.micro_batch >= 1

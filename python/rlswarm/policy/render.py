@@ -3,10 +3,11 @@
 from datetime import datetime
 from pathlib import Path
 
-import transformers
 from tokenizers import Tokenizer
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from rlswarm.errors import ModelError
+from rlswarm.policy.source import chat_template, special_tokens
 from rlswarm.prompt import Prompt
 
 FIXED_DATE = datetime(2026, 1, 1)
@@ -27,14 +28,15 @@ class Renderer:
         """Raises ModelError if the tokenizer can't be read."""
         try:
             self._tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer))
-            self._template = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
         except Exception as error:  # tokenizers raises bare Exception
             raise ModelError(f"the tokenizer of {folder} can't be loaded ({error})") from error
+        # An AutoTokenizer would hold the vocabulary a second time: 110 MB for 49,152 tokens.
+        self._template = chat_template(folder)
+        self._names = special_tokens(folder)
         added = self._tokenizer.get_added_tokens_decoder().values()
         self._control = tuple(sorted(token.content for token in added if token.special))
-        self.end_token: int | None = self._template.eos_token_id
+        end = self._names.get("eos_token")
+        self.end_token: int | None = self._tokenizer.token_to_id(end) if end else None
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a chat, ready for the policy's first token.
@@ -46,17 +48,17 @@ class Renderer:
         if not prompt:
             raise ModelError("an empty chat can't be rendered")
         turns = [{"role": turn.role, "content": self._harmless(turn.content)} for turn in prompt]
-        if not self._template.chat_template:
+        if not self._template:
             return list(self._tokenizer.encode(_plain(turns)).ids)
         goes_on = turns[-1]["role"] == "assistant"
         try:
-            text = self._template.apply_chat_template(
-                turns,
-                tokenize=False,
+            (text,), _ = render_jinja_template(
+                conversations=[turns],
+                chat_template=_FIXED_CLOCK + self._template,
                 add_generation_prompt=not goes_on,
                 continue_final_message=goes_on,
-                chat_template=_FIXED_CLOCK + self._template.get_chat_template(),
                 date_string=FIXED_DATE.strftime("%d %b %Y"),
+                **self._names,
             )
         except Exception as error:  # whatever the template's author raises
             raise ModelError(f"the model's chat template refuses this prompt ({error})") from error

@@ -101,6 +101,16 @@ def chat_template(folder: Path) -> str:
     return template or ""
 
 
+def special_tokens(folder: Path) -> dict[str, str]:
+    """Named special tokens that chat templates may use: ``bos_token``, ``eos_token`` and so on."""
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            settings |= {k: v for k, v in _json(folder / name).items() if k.endswith("_token")}
+    found = {k: v.get("content") if isinstance(v, dict) else v for k, v in settings.items()}
+    return {name: token for name, token in found.items() if isinstance(token, str)}
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
