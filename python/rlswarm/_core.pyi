@@ -57,8 +57,8 @@ def prf(domain: str, parts: Sequence[bytes]) -> bytes:
 def uniforms(key: bytes, sample: int, count: int) -> bytes:
     """`count` numbers in the open interval (0, 1) as little-endian float64.
 
-    Number t is (k + 1/2) / 2**52 with k the top 52 bits of the t-th little-endian u64 of the BLAKE3 XOF
-    keyed by `key` over `sample` (u64 LE). A prefix never depends on `count`.
+    Number t is (k + 1/2) / 2**52 with k the top 52 bits of the t-th little-endian u64 of the
+    BLAKE3 XOF keyed by `key` over `sample` (u64 LE). A prefix never depends on `count`.
     """
 
 @final

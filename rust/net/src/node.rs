@@ -277,7 +277,7 @@ impl Node {
     fn tick(&mut self) {
         let now = Instant::now();
         self.dial_due();
-        for peer in self.peers.silent(now) {
+        for peer in self.peers.unwanted(now) {
             let _ = self.swarm.disconnect_peer_id(peer);
         }
         let over: Vec<Hash> = self
@@ -346,14 +346,15 @@ impl Node {
         };
         let remote = known.remote.clone();
         if info.protocol_version != self.names.version {
-            known.standing = Standing::Foreign;
+            if !matches!(known.standing, Standing::Foreign(_)) {
+                known.standing = Standing::Foreign(Instant::now());
+            }
             if self.peers.tell_once(peer) {
                 self.tell(What::OtherSwarm {
                     peer,
                     detail: format!("{remote} speaks {}", printable(&info.protocol_version)),
                 });
             }
-            let _ = self.swarm.disconnect_peer_id(peer);
             return;
         }
         // An address that leads nowhere but to its own machine is of use only on that machine.
@@ -394,7 +395,7 @@ impl Node {
         let Some(known) = self.peers.left(&peer) else {
             return;
         };
-        let foreign = known.standing == Standing::Foreign;
+        let foreign = matches!(known.standing, Standing::Foreign(_));
         self.dialer.lost(&peer, foreign, Instant::now());
         self.catch_up.forget(&peer);
         if known.standing == Standing::Member {

@@ -7,6 +7,8 @@ use libp2p::{Multiaddr, PeerId};
 
 /// How long a connection may stay without saying what it is.
 const IDENTIFY_WITHIN: Duration = Duration::from_secs(15);
+/// How long a peer of another swarm may stay: long enough to learn the same of this node.
+const FOREIGN_FOR: Duration = Duration::from_secs(1);
 /// The most peers of other swarms that are remembered as told of.
 const MAX_TOLD: usize = 1024;
 
@@ -17,8 +19,8 @@ pub(crate) enum Standing {
     Unknown(Instant),
     /// It belongs to this swarm.
     Member,
-    /// It belongs to another one.
-    Foreign,
+    /// It belongs to another one; since then it is known.
+    Foreign(Instant),
 }
 
 /// A connected peer.
@@ -92,13 +94,15 @@ impl Peers {
         self.connected.keys().copied().collect()
     }
 
-    /// Peers that had time enough to say what they are.
-    pub(crate) fn silent(&self, now: Instant) -> Vec<PeerId> {
+    /// Peers to disconnect: those of other swarms, and those that had time enough to say what they
+    /// are.
+    pub(crate) fn unwanted(&self, now: Instant) -> Vec<PeerId> {
         self.connected
             .iter()
             .filter(|(_, peer)| match peer.standing {
                 Standing::Unknown(since) => now.duration_since(since) > IDENTIFY_WITHIN,
-                _ => false,
+                Standing::Foreign(since) => now.duration_since(since) > FOREIGN_FOR,
+                Standing::Member => false,
             })
             .map(|(id, _)| *id)
             .collect()
