@@ -100,7 +100,7 @@ def test_a_fourth_node_joins_by_address_and_a_killed_one_comes_back(
     first.wait_for("peer_left", lambda d: d["peer_id"] == identity)
 
     # The survivor goes on; a newcomer catches up to the current round; the killed one resumes.
-    played = first.all("round")[-1]["round"]
+    played = first.all("round_opened")[-1]["round"]
     first.wait_for("learned", lambda d: d["round"] > played and d["stepped"])
     third: NodeProcess = start(tmp_path / "c", manifest, "--peer", address)
     again: NodeProcess = start(tmp_path / "b", manifest, "--peer", address)
