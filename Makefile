@@ -1,3 +1,6 @@
+# One profile (release) and one set of features for the extension, the tests and the lints, so that
+# libp2p is compiled once. `cargo clippy` would check it a second time, hence the wrapper in `lint`.
+#
 # Everything is built into .venv and target/; nothing is installed outside this folder but the
 # converted demo model in the user's cache.
 PYTHON ?= python3
@@ -20,7 +23,7 @@ $(BIN)/maturin:
 
 .PHONY: .build-rust .build-python
 .build-rust: $(BIN)/maturin
-	cargo build --release --locked --quiet --package rlswarm-py
+	cargo build --release --locked --workspace --quiet
 .build-python: $(BIN)/maturin uv.lock
 	$(UV) sync --locked --inexact --no-install-project --quiet
 
@@ -46,7 +49,8 @@ lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cargo fmt --all --check
-	cargo clippy --release --locked --workspace --all-targets --quiet -- -D warnings
+	CLIPPY_ARGS=-Dwarnings RUSTC_WORKSPACE_WRAPPER=clippy-driver \
+	  cargo build --release --locked --workspace --all-targets --quiet
 
 format:
 	$(BIN)/ruff check --fix .
