@@ -185,9 +185,12 @@ def _fixed_bytes(facts: ModelFacts, size: int, gpu: bool) -> int:
 
 
 def _token_bytes(facts: ModelFacts, size: int) -> int:
-    """What backward keeps of one token. Counted for a Llama layer with frozen weights: gate, up
-    and their product; twice four times the residual around each norm; queries, keys, values (repeated
-    over query heads) and attention's output."""
+    """What a learning pass holds for one token: 1.4 MB for SmolLM2-135M in fp32, as seen.
+
+    Of a Llama layer with frozen weights: gate, up and their product; queries, keys and values
+    (repeated over query heads) and attention's output; eight times the residual, of which two are
+    kept and the rest is passing.
+    """
     attention = 4 * facts.heads * facts.head_width + 2 * facts.key_heads * facts.head_width
     return facts.layers * (3 * facts.inner + 8 * facts.hidden + attention) * size
 
