@@ -1,5 +1,6 @@
 """A loaded policy: body, head and adapter."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,11 @@ class Policy:
 
     def adapter_hash(self) -> bytes:
         return adapter_hash(self.adapter)
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """A context in which the policy is the base model again."""
+        context: AbstractContextManager[None] = self.model.disable_adapter()  # type: ignore[operator]
+        return context
 
     def hidden(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
         """Last hidden states [n, H] of one row of tokens.

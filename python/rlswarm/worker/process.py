@@ -1,9 +1,12 @@
 """The worker's main loop: one request, one reply, until the node goes away."""
 
 import ctypes
+import math
 import os
+import queue
 import signal
 import sys
+import threading
 import time
 import traceback
 
@@ -21,19 +24,48 @@ NICENESS = 5
 _PR_SET_PDEATHSIG = 1
 
 
-def serve(pipe: ChildPipe, service: Service) -> None:
+class Inbox:
+    """Requests, read ahead by a thread, so that the pipe's end is seen in the middle of one."""
+
+    def __init__(self, pipe: ChildPipe) -> None:
+        self._pipe = pipe
+        self._decoder = msgspec.msgpack.Decoder(Request)
+        self._requests: queue.SimpleQueue[tuple[Request | Failed | None, float]]
+        self._requests = queue.SimpleQueue()
+        self._closed = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        request: Request | Failed | None
+        while True:
+            try:
+                request = self._pipe.receive(self._decoder)
+            except msgspec.MsgspecError as error:
+                request = Failed("bug", f"the worker was sent a message it does not know ({error})")
+            if request is None:
+                self._closed.set()
+            self._requests.put((request, time.monotonic()))
+            if request is None:
+                return
+
+    def receive(self) -> tuple[Request | Failed | None, float]:
+        """The next request, or the reply to one that can't be read, or None at the end; and when
+        it came (monotonic seconds)."""
+        return self._requests.get()
+
+    def clock(self) -> float:
+        """Monotonic seconds; infinity once the node has closed the pipe, so that every deadline
+        has passed: sampling ends, a learn window steps and saves with what it has."""
+        return math.inf if self._closed.is_set() else time.monotonic()
+
+
+def serve(pipe: ChildPipe, inbox: Inbox, service: Service) -> None:
     """Answer requests until the pipe ends. Nothing a request does ends the loop."""
-    decoder = msgspec.msgpack.Decoder(Request)
     while True:
-        try:
-            request = pipe.receive(decoder)
-            received = time.monotonic()
-        except msgspec.MsgspecError as error:
-            pipe.send(Failed("bug", f"the worker was sent a message it does not know ({error})"))
-            continue
+        request, received = inbox.receive()
         if request is None:
             return
-        pipe.send(answer(service, request, received))
+        pipe.send(request if isinstance(request, Failed) else answer(service, request, received))
 
 
 def answer(service: Service, request: Request, received: float) -> Reply:
@@ -88,7 +120,8 @@ def main() -> None:
         os.nice(NICENESS)
     pipe = ChildPipe.from_stdio()
     try:
-        serve(pipe, Service(clock=time.monotonic, peak_rss=peak_rss))
+        inbox = Inbox(pipe)
+        serve(pipe, inbox, Service(clock=inbox.clock, peak_rss=peak_rss))
     except BrokenPipeError:
         return
 

@@ -1,6 +1,7 @@
 """What a worker can do, one method per request."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -59,14 +60,16 @@ class Service:
 
     def sample(self, request: Sample, received: float) -> Sampled:
         """Draw completions within the budget from `received` on. Raises ModelError."""
-        return sample(
-            self._policy(),
-            request.groups,
-            deadline=received + request.budget,
-            clock=self._clock,
-            stop=request.stop,
-            temperature=self._temperature,
-        )
+        policy = self._policy()
+        with policy.without_adapter() if request.initial else nullcontext():
+            return sample(
+                policy,
+                request.groups,
+                deadline=received + request.budget,
+                clock=self._clock,
+                stop=request.stop,
+                temperature=self._temperature,
+            )
 
     def learn(self, request: Learn, received: float) -> Learned:
         """One learn window within the budget from `received` on. Raises ModelError."""
@@ -98,6 +101,7 @@ class Service:
             seconds=self._clock() - received,
             checkpoint_error=problem,
             peak_rss=self._peak_rss(),
+            used=outcome.used,
         )
 
     def _policy(self) -> Policy:

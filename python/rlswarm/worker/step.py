@@ -24,6 +24,7 @@ class Outcome:
     """What one learn window did; fields as in `Learned`."""
 
     stepped: bool
+    used: tuple[int, ...]
     own_used: int
     external_used: int
     own_informative: int
@@ -75,12 +76,14 @@ class Learner:
         gradient is not finite, nothing changes and `stepped` is False.
         """
         self.optimizer.zero_grad(set_to_none=True)  # of a window that failed half-way
-        sound, refused = self._sound(groups)
+        places, refused = self._sound(groups)
+        sound = [groups[place] for place in places]
         order = learning_order(sound, round, self._rule.sender_share)
         used, sums = self._accumulate(sound, order, deadline)
         own = sum(not sound[i].sender for i in used)
         outcome = Outcome(
             stepped=False,
+            used=tuple(places[i] for i in used),
             own_used=own,
             external_used=len(used) - own,
             own_informative=sum(informative(g) and not g.sender for g in sound),
@@ -96,18 +99,17 @@ class Learner:
         norm = self._step(sums.tokens)
         return replace(outcome, stepped=bool(np.isfinite(norm)), gradient_norm=norm)
 
-    def _sound(
-        self, groups: Sequence[TrainGroup]
-    ) -> tuple[list[TrainGroup], tuple[tuple[str, str], ...]]:
+    def _sound(self, groups: Sequence[TrainGroup]) -> tuple[list[int], tuple[tuple[str, str], ...]]:
+        """Places of the groups that may be trained on, and (sender, reason) of the others."""
         policy = self.policy
-        sound: list[TrainGroup] = []
+        sound: list[int] = []
         refused: list[tuple[str, str]] = []
-        for group in groups:
+        for place, group in enumerate(groups):
             reason = refusal(group, vocabulary=policy.vocabulary, longest=policy.longest)
             if reason:
                 refused.append((group.sender, reason))
             else:
-                sound.append(group)
+                sound.append(place)
         return sound, tuple(refused)
 
     def _accumulate(
