@@ -1,6 +1,8 @@
 """``rlswarm env``: the environments that tasks come from."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 
 import click
 
@@ -52,3 +54,31 @@ def show(name: str, count: int, shots: int, config: str) -> None:
         for message in environment.prompt(item):
             click.echo(f"{message.role}: {message.content}")
         click.echo(f"right answer: {item.reference}")
+
+
+@env.command()
+@click.argument("name")
+def prepare(name: str) -> None:
+    """Compile or fetch, once, what environment NAME needs on this machine."""
+    from rlswarm.environments.preparation import prepare_sandbox
+
+    if name != "code":
+        raise click.BadParameter(f"{name} needs no preparation", param_hint="NAME")
+    with _working("Compiling the sandbox's Python (a few minutes, once)"):
+        path, made = prepare_sandbox()
+    click.echo(f"{'compiled' if made else 'already there'}: {path}", err=True)
+
+
+@contextlib.contextmanager
+def _working(what: str) -> Iterator[None]:
+    """A moving line with the time taken so far, on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        click.echo(f"{what} ...", err=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield

@@ -62,6 +62,12 @@ class Environment(ABC):
         """What generates the tasks, with its version, for people."""
         return self.name
 
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """What must be equal on every node for scores to be, beyond the tasks themselves: versions
+        of graders, hashes of hidden tests. Part of the fingerprint."""
+        return ()
+
     @abstractmethod
     def generate(self, seed: int) -> Item:
         """The task of a 63-bit seed. Raises anything for a seed that has none."""
@@ -77,14 +83,16 @@ class Environment(ABC):
     @final
     def score(self, completion: str, item: Item) -> int | None:
         """Millionths, 0 to `FULL_SCORE`; None = unscorable for everybody: over the byte limit, not
-        Unicode text, or a scorer that raises or answers outside 0 to 1. Raises MemoryError."""
+        Unicode text, or a scorer that raises or answers outside 0 to 1. Raises MemoryError and
+        UnusableEnvironmentError, which say something about this machine and nothing about the
+        answer."""
         if not _is_bounded_text(completion):
             return None
         try:
             answer = self.extract(completion, item)
             value = 0.0 if answer is None else float(self.grade(answer, item))
-        except MemoryError:
-            raise  # says something about this machine, nothing about the answer
+        except (MemoryError, UnusableEnvironmentError):
+            raise
         except Exception:
             return None
         if math.isnan(value) or not 0.0 <= value <= 1.0:

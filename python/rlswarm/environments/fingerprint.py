@@ -23,7 +23,7 @@ _DOMAIN = "rlswarm 2026 fingerprint seed"
 
 def fingerprint(open_again: Callable[[], Environment]) -> str:
     """Hex BLAKE3 over 64 items, the scores of their reference answers and of one fixed wrong
-    answer, and the prompt of the first.
+    answer, the prompt of the first, and the environment's pins.
 
     `open_again` is called twice: the second environment generates the items in reverse, which
     shows state kept between tasks and randomness that ignores the seed. Raises
@@ -44,7 +44,8 @@ def fingerprint(open_again: Callable[[], Environment]) -> str:
         )
     _require_sound(first.name, forward)
     prompt = first.prompt(first.generate(seeds[0]))
-    return blake3(msgspec.msgpack.encode((forward, prompt))).hex()
+    pins = (first.pins,) if first.pins else ()
+    return blake3(msgspec.msgpack.encode((forward, prompt, *pins))).hex()
 
 
 def mismatch(environment: Environment, expected: str, found: str) -> str:

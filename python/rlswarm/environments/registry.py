@@ -1,4 +1,4 @@
-"""Environments by name: reasoning-gym's data sets, and custom ones from installed packages."""
+"""Environments by name: our own, reasoning-gym's data sets, and those of installed packages."""
 
 import difflib
 import importlib.metadata
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlswarm import __version__
 from rlswarm.environments import reasoning_gym_catalog
+from rlswarm.environments.built_in import BUILT_IN
 from rlswarm.environments.environment import Environment, UnusableEnvironmentError
 from rlswarm.environments.reasoning_gym_environment import (
     ReasoningGymEnvironment,
@@ -35,13 +37,16 @@ def list_environments() -> list[Listing]:
         Listing(name, reasoning_gym_catalog.installed_version(), refusal(name))
         for name in reasoning_gym_catalog.data_sets()
     ]
+    own = [Listing(name, f"rlswarm {__version__}", "") for name in BUILT_IN]
     custom = [Listing(name, _source(point), "") for name, point in _custom().items()]
-    return sorted((*gym, *custom), key=lambda listing: listing.name)
+    return sorted((*own, *gym, *custom), key=lambda listing: listing.name)
 
 
 def environment_options(name: str) -> dict[str, Any]:
     """Config options of an environment with their defaults; empty for a custom one, whose code
     documents them. Raises UnusableEnvironmentError for an unknown or refused name."""
+    if name in BUILT_IN:
+        return BUILT_IN[name].defaults()
     if name in reasoning_gym_catalog.data_sets():
         if reason := refusal(name):
             raise UnusableEnvironmentError(f"{name} is refused: {reason}.")
@@ -52,11 +57,13 @@ def environment_options(name: str) -> dict[str, Any]:
 
 
 def open_environment(name: str, config: Mapping[str, Any], shots: int = 0) -> Environment:
-    """A new environment. reasoning-gym's names come before custom ones.
+    """A new environment. Our own and reasoning-gym's names come before custom ones.
 
     Raises UnusableEnvironmentError: unknown (with the nearest name), refused, or a config or a
     package that doesn't work.
     """
+    if name in BUILT_IN:
+        return BUILT_IN[name].open(name, config, shots)
     if name in reasoning_gym_catalog.data_sets():
         return ReasoningGymEnvironment(name, config, shots)
     point = _custom().get(name)
@@ -79,9 +86,9 @@ def open_environment(name: str, config: Mapping[str, Any], shots: int = 0) -> En
 
 
 def _custom() -> dict[str, importlib.metadata.EntryPoint]:
-    gym = reasoning_gym_catalog.data_sets()
+    taken = {*BUILT_IN, *reasoning_gym_catalog.data_sets()}
     points = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    return {point.name: point for point in points if point.name not in gym}
+    return {point.name: point for point in points if point.name not in taken}
 
 
 def _source(point: importlib.metadata.EntryPoint) -> str:
@@ -89,7 +96,7 @@ def _source(point: importlib.metadata.EntryPoint) -> str:
 
 
 def _unknown(name: str) -> UnusableEnvironmentError:
-    known = [*reasoning_gym_catalog.data_sets(), *_custom()]
+    known = [*BUILT_IN, *reasoning_gym_catalog.data_sets(), *_custom()]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "`rlswarm env list` shows those there are."
     return UnusableEnvironmentError(f"There is no environment {name}. {hint}")

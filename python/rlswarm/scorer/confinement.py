@@ -13,8 +13,9 @@ import struct
 import sys
 from collections.abc import Mapping
 
-ADDRESS_SPACE = 8 << 30
-"""Bytes; generous, since numpy and tokenizers reserve far more than they use."""
+ADDRESS_SPACE = 12 << 30
+"""Bytes; generous, since numpy and tokenizers reserve far more than they use, and the sandbox
+twice 4 GiB, so that reaching beyond a program's memory can only fault."""
 
 _ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
@@ -28,7 +29,16 @@ _ENVIRONMENT = {
     "TZ": "UTC",
 }
 _SETTLED = "RLSWARM_SCORER_SETTLED"
-_KEPT = ("DYLD_LIBRARY_PATH", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTUAL_ENV")
+_KEPT = (
+    "DYLD_LIBRARY_PATH",
+    "HOME",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "PYTHONPATH",
+    "RLSWARM_CACHE",
+    "VIRTUAL_ENV",
+    "XDG_CACHE_HOME",
+)
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_SECCOMP = 22
