@@ -38,6 +38,8 @@ def test_half_the_width_where_fp32_does_not_fit_and_on_a_gpu() -> None:
     assert plan(large, Memory(8 * GIB)).dtype == "float32"
     assert plan(large, Memory(4 * GIB)).dtype == "bfloat16"
     assert plan(SMOLLM2, Memory(8 * GIB, gpu=True)).dtype == "bfloat16"
+    assert plan(SMOLLM2, Memory(8 * GIB, bf16=True)).dtype == "bfloat16"
+    assert plan(replace(SMOLLM2, parameters=10**6), Memory(8 * GIB, bf16=True)).dtype == "float32"
 
 
 def test_refuses_with_the_number_needed_and_what_is_free() -> None:

@@ -125,7 +125,13 @@ def _memory(gpu: bool, allowed: int) -> Memory:
     import psutil
 
     free = free_memory() + int(psutil.Process().memory_info().rss)
-    return Memory(min(free, allowed) if allowed else free)
+    return Memory(min(free, allowed) if allowed else free, bf16=_multiplies_bf16())
+
+
+def _multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for bf16 matrices (AVX-512 BF16 or AMX)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
 def _checked(config: Any, head: Any) -> int:
