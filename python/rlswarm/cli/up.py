@@ -16,7 +16,7 @@ import msgspec
 
 from rlswarm.cli.view import View, final_table
 from rlswarm.config.manifest import Manifest, load_manifest, render_manifest
-from rlswarm.config.presets import BUNDLED_MODEL, letters_manifest
+from rlswarm.config.presets import BUNDLED_MODEL, starter_manifest
 from rlswarm.errors import RlswarmError, StorageError
 
 STOP_SECONDS = 12.0
@@ -65,7 +65,7 @@ def run_swarm(options: UpOptions) -> None:
 
 def _lead_seconds(nodes: int) -> float:
     """Time for N workers to import torch and load a small model on this machine's cores."""
-    return 8.0 + 14.0 * nodes / max(1, os.cpu_count() or 1)
+    return 6.0 + 12.0 * nodes / max(1, os.cpu_count() or 1)
 
 
 def _prepare(options: UpOptions) -> tuple[Path, Path, Manifest]:
@@ -78,7 +78,7 @@ def _prepare(options: UpOptions) -> tuple[Path, Path, Manifest]:
         manifest = load_manifest(options.manifest)
         manifest = msgspec.structs.replace(manifest, genesis=genesis)
     else:
-        manifest = letters_manifest("demo", genesis, model=options.model or BUNDLED_MODEL)
+        manifest = starter_manifest("demo", genesis, model=options.model or BUNDLED_MODEL)
     path = run / "swarm.toml"
     try:
         run.mkdir(parents=True, exist_ok=True)

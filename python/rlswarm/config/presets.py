@@ -10,53 +10,51 @@ from rlswarm.worker.messages import LearningRule, LoraShape
 BUNDLED_MODEL = "smollm2-135m-instruct"
 
 
-def letters_manifest(
+def starter_manifest(
     name: str,
     genesis: datetime.datetime,
     *,
     model: str = BUNDLED_MODEL,
     pace: float = 1.0,
-    slots: int = 4,
+    slots: int = 2,
     group_size: int = 8,
     bootstrap: tuple[str, ...] = (),
 ) -> Manifest:
-    """A swarm that learns to count letters and to add: tasks that a 135M model can learn from.
+    """A swarm that learns to count letters and to multiply: what a 135M model can learn from.
 
-    `pace` stretches every window; 1 suits three nodes of SmolLM2-135M on two CPU cores.
+    `pace` stretches every window; 1 suits three nodes of SmolLM2-135M on two CPU cores. Both sets
+    have enough distinct prompts for a held-out figure, and no constant answer is right in more
+    than half of their tasks.
     """
     short = min(1.0, pace)  # reveals and settling take no longer because nodes are slow
     return Manifest(
         name=name,
         genesis=genesis,
         rounds=Rounds(
-            seconds=45.0 * pace, clock_offset=0.25 * short, settle=1.0 * short, staleness=2
+            seconds=32.0 * pace, clock_offset=0.2 * short, settle=0.8 * short, staleness=2
         ),
         game=Game(
             slots=slots,
             group_size=group_size,
             stages=answer_critique_revise(
-                answer=10.0 * pace,
-                critique=9.0 * pace,
-                revise=8.0 * pace,
-                reveal=1.0 * short,
+                answer=3.5 * pace,
+                critique=4.0 * pace,
+                revise=3.5 * pace,
+                reveal=0.8 * short,
                 answer_tokens=24,
             ),
         ),
         environments=(
             EnvironmentSpec(
-                name="letter_counting",
-                weight=3,
-                shots=3,
-                config={"min_words": 1, "max_words": 3},
+                name="letter_counting", shots=3, config={"min_words": 3, "max_words": 6}
             ),
             EnvironmentSpec(
-                name="chain_sum",
-                weight=1,
+                name="products",
                 shots=3,
-                config={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1},
+                config={"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 1},
             ),
         ),
         model=Model(name=model, lora=LoraShape()),
-        learning=LearningRule(),
+        learning=LearningRule(learning_rate=5e-4),
         bootstrap=Bootstrap(addresses=bootstrap),
     )

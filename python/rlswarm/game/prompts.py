@@ -18,10 +18,13 @@ def _answers(answers: Sequence[str], limit: int) -> str:
 
 
 def critique_prompt(game: Game, stage: Stage, question: str, answers: Sequence[str]) -> Prompt:
-    """Task and k anonymous answers; the critic says which are right and how sure it is."""
+    """Task and k anonymous answers; the critic says which are right and how sure it is.
+
+    What all critiques share comes first, so that it is computed once for all of them.
+    """
     asked = (
-        f"A task was set:\n{quote(question, 4 * game.quote_chars)}\n\n"
-        f"{_answers(answers, game.quote_chars)}\n\n{stage.ask}"
+        f"{stage.ask}\n\nThe task:\n{quote(question, 4 * game.quote_chars)}\n\n"
+        f"{_answers(answers, game.quote_chars)}"
     )
     return _prompt(asked, stage)
 

@@ -15,7 +15,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     reward: Literal["correctness", "judgement", "improvement"]
     """How a completion is paid (``rewards``)."""
     ask: str = ""
-    """What the player is told, after what it is shown. Unused for ``inputs = "task"``."""
+    """What the player is told, before the answers it judges or after those it revises. Unused for
+    ``inputs = "task"``."""
     begin: str = ""
     """First words of the completion, put in the player's mouth."""
     window: float
@@ -86,9 +87,9 @@ def answer_critique_revise(
             inputs="answers",
             reward="judgement",
             ask=(
-                "For each answer say whether it is right or wrong and how sure you are in "
-                "percent, one line each, for example:\nA: right 80%\nB: wrong 60%\n"
-                "Then give the reason in one sentence."
+                "Below are a task and answers to it. For each answer say whether it is right or "
+                "wrong and how sure you are in percent, one line each, for example:\n"
+                "A: right 80%\nB: wrong 60%\nThen give the reason in one sentence."
             ),
             begin="A:",
             window=critique,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlswarm.config.manifest import Manifest, load_manifest, render_manifest
-from rlswarm.config.presets import letters_manifest
+from rlswarm.config.presets import starter_manifest
 from rlswarm.errors import StorageError
 from rlswarm.journal.journal import Journal
 from rlswarm.network.libp2p import Libp2pTransport
@@ -64,7 +64,7 @@ def _manifest(options: StartOptions, home: Home, tell: "Tell") -> Manifest:
         if place.is_file():
             return load_manifest(place)
     place = home.path / "swarm.toml"
-    manifest = letters_manifest("home", datetime.datetime.now(datetime.UTC))
+    manifest = starter_manifest("home", datetime.datetime.now(datetime.UTC))
     try:
         place.write_text(render_manifest(manifest), encoding="utf-8")
     except OSError as error:

@@ -46,24 +46,45 @@ Pass = list[Piece]
 
 
 def pack(pieces: Sequence[Piece], most_tokens: int, most_rows: int) -> Iterator[list[Pass]]:
-    """Units of work in order: one pass over several groups, or several passes over one group.
+    """All units of work that `take` makes of these pieces, in order."""
+    start = 0
+    while start < len(pieces):
+        unit, count = take(pieces[start:], most_tokens, most_rows)
+        start += count
+        yield unit
 
-    A pass has at most `most_rows` completions and `most_tokens` laid-out tokens, unless a single
-    completion with its prompt has more. Finishing a unit finishes its groups.
+
+def take(pieces: Sequence[Piece], most_tokens: int, most_rows: int) -> tuple[list[Pass], int]:
+    """The next unit of work and how many of `pieces` (at least one) it finishes.
+
+    A unit is one pass over the first few pieces, or several passes over the first alone. A pass
+    has at most `most_rows` completions and `most_tokens` laid-out tokens, unless a single
+    completion with its prompt has more.
     """
-    held: Pass = []
-    for piece in pieces:
-        if held and not _fits([*held, piece], most_tokens, most_rows):
-            yield [held]
-            held = []
-        if _fits([piece], most_tokens, most_rows):
-            held.append(piece)
-            continue
-        longest = max(map(len, piece.completions))
-        rows = min(most_rows, max(1, (most_tokens - len(piece.prompt)) // longest))
-        yield [[part] for part in piece.split(rows)]
-    if held:
-        yield [held]
+    first = pieces[0]
+    if not _fits([first], most_tokens, most_rows):
+        longest = max(map(len, first.completions))
+        rows = min(most_rows, max(1, (most_tokens - len(first.prompt)) // longest))
+        return [[part] for part in first.split(rows)], 1
+    held = [first]
+    for piece in pieces[1:]:
+        if not _fits([*held, piece], most_tokens, most_rows):
+            break
+        held.append(piece)
+    return [held], len(held)
+
+
+def neighbours(pieces: Sequence[Piece], reach: int) -> list[Piece]:
+    """The same pieces with those of equal beginnings side by side, so that they share a pass.
+
+    None moves further than `reach` places: the order in which groups deserve to be learned from
+    holds but for that.
+    """
+    return [
+        piece
+        for start in range(0, len(pieces), reach)
+        for piece in sorted(pieces[start : start + reach], key=lambda piece: piece.prompt)
+    ]
 
 
 def laid_out(passed: Pass) -> int:

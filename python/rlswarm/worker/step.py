@@ -13,9 +13,12 @@ from rlswarm.learning.plausibility import refusal
 from rlswarm.policy.model import Policy
 from rlswarm.policy.sampler import unpack_logprobs
 from rlswarm.worker.messages import LearningRule, TrainGroup
-from rlswarm.worker.passes import Pass, Piece, laid_out, logprobs, pack
+from rlswarm.worker.passes import Pass, Piece, laid_out, logprobs, neighbours, take
 
-SLOWER = 1.3
+REACH = 8
+"""Groups among which the order of learning gives way to shared beginnings."""
+
+SLOWER = 1.15
 """How much longer than measured the next pass may take."""
 
 
@@ -119,14 +122,21 @@ class Learner:
         sums = _Sums()
         used: list[int] = []
         pieces = [piece for i in order if (piece := self._piece(groups[i], i)) is not None]
+        own = sum(not groups[piece.group].sender for piece in pieces)
+        pieces = neighbours(pieces[:own], REACH) + neighbours(pieces[own:], REACH)
         plan = self.policy.plan
-        for unit in pack(pieces, plan.pass_tokens, plan.micro_batch):
-            size = sum(map(laid_out, unit))
+        while pieces:
             now = self._clock()
-            if now >= deadline or (
-                used and now + size * self._seconds_per_token * SLOWER > deadline
-            ):
+            if now >= deadline:
                 break
+            each = self._seconds_per_token * SLOWER
+            # A pass as large as what is left of the window, so that little of it is wasted.
+            most = plan.pass_tokens if not each else min(plan.pass_tokens, (deadline - now) / each)
+            unit, count = take(pieces, max(1, int(most)), plan.micro_batch)
+            size = sum(map(laid_out, unit))
+            if used and size * each > deadline - now:
+                break
+            pieces = pieces[count:]
             for passed in unit:
                 self._backward(passed, sums)
             seconds = (self._clock() - now) / size
