@@ -33,4 +33,8 @@ class BuiltIn:
 
 BUILT_IN: Mapping[str, BuiltIn] = {
     "code": BuiltIn("rlswarm.environments.code_environment", "CodeEnvironment", "code_options"),
+    "maths": BuiltIn("rlswarm.environments.maths_environment", "MathsEnvironment", "maths_options"),
+    "verifiers": BuiltIn(
+        "rlswarm.environments.verifiers_environment", "VerifiersEnvironment", "verifiers_options"
+    ),
 }

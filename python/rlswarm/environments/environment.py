@@ -110,7 +110,8 @@ class Environment(ABC):
             turns.append(ChatMessage("user", example.question))
             turns.append(ChatMessage("assistant", f"{MARKER} {example.reference}"))
         turns.append(ChatMessage("user", item.question))
-        turns[0] = ChatMessage("user", f"{self.instructions}\n\n{turns[0].content}")
+        if self.instructions:
+            turns[0] = ChatMessage("user", f"{self.instructions}\n\n{turns[0].content}")
         return tuple(turns)
 
     @functools.cached_property
