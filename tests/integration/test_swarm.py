@@ -50,7 +50,7 @@ def test_swarm_up_runs_three_nodes_that_agree(
     run = tmp_path / "run"
     done = rlswarm(
         *("swarm", "up", "--nodes", "3", "--rounds", "3", "--json", "--evaluate", "16"),
-        *("--swarm", str(tmp_path / "swarm.toml"), "--run-dir", str(run), "--lead", "20"),
+        *("--swarm", str(tmp_path / "swarm.toml"), "--run-dir", str(run)),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     last = json.loads(done.stdout.splitlines()[-1])
@@ -152,7 +152,7 @@ def test_ctrl_c_stops_a_whole_swarm(tmp_path: Path, tiny_model: Path, parity: Pa
         [
             *(sys.executable, "-m", "rlswarm", "swarm", "up", "--nodes", "2", "--rounds", "50"),
             *("--swarm", str(tmp_path / "swarm.toml"), "--run-dir", str(tmp_path / "run")),
-            *("--json", "--lead", "5"),
+            "--json",
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -181,7 +181,7 @@ def test_no_node_outlives_a_swarm_that_was_killed(
         [
             *(sys.executable, "-m", "rlswarm", "swarm", "up", "--nodes", "2", "--rounds", "50"),
             *("--swarm", str(tmp_path / "swarm.toml"), "--run-dir", str(tmp_path / "run")),
-            *("--json", "--lead", "5"),
+            "--json",
         ],
         stdout=subprocess.PIPE,
         text=True,

@@ -60,10 +60,10 @@ def test_rounds_are_windows_of_the_clock() -> None:
     [
         (("group_size = 8", "group_sise = 8"), "`game.group_sise`; did you mean `game.group_size`"),
         (("[rounds]", "[runds]"), "`runds`; did you mean `rounds`"),
-        (("window = 3.5", "windw = 3.5"), "did you mean `game.stages.window`"),
+        (("window = 4.0", "windw = 4.0"), "did you mean `game.stages.window`"),
         (("slots = 2", "slots = 0"), "`game.slots` must be between 1 and 256"),
         (("slots = 2", 'slots = "many"'), "Expected `int`, got `str`"),
-        (("seconds = 32.0", "seconds = 5.0"), "the stages alone take"),
+        (("seconds = 33.0", "seconds = 5.0"), "the stages alone take"),
         (("genesis = 2026-01-02T03:04:05.000Z", "genesis = 2026-01-02T03:04:05"), "time zone"),
         (('name = "test"', ""), "missing required field `name`"),
         (("slots = 2", "slots = "), "not valid TOML"),

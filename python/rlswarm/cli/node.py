@@ -55,7 +55,7 @@ def node() -> None:
     help="At the end measure accuracy on N held-out tasks of each environment.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-@click.option("--stdin-is-parent", is_flag=True, hidden=True, help="Stop when stdin closes.")
+@click.option("--hold", is_flag=True, hidden=True, help="Load, then wait for a line on stdin.")
 def start(
     home: Path | None,
     manifest: Path | None,
@@ -67,7 +67,7 @@ def start(
     rounds: int | None,
     evaluate: int,
     as_json: bool,
-    stdin_is_parent: bool,
+    hold: bool,
 ) -> None:
     """Join a swarm, or train alone until a peer appears.
 
@@ -88,6 +88,6 @@ def start(
             rounds=rounds,
             evaluate=evaluate,
             as_json=as_json,
-            stdin_is_parent=stdin_is_parent,
+            hold=hold,
         )
     )

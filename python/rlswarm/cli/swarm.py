@@ -109,11 +109,6 @@ def inspect(path: Path, as_json: bool) -> None:
     show_default=True,
     help="Held-out tasks of each environment, measured at the end.",
 )
-@click.option(
-    "--lead",
-    type=click.FloatRange(0, 3600),
-    help="Seconds until round 0 opens [default: by number of nodes and cores].",
-)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 def up(
     nodes: int,
@@ -122,7 +117,6 @@ def up(
     manifest: Path | None,
     run_dir: Path | None,
     evaluate: int,
-    lead: float | None,
     as_json: bool,
 ) -> None:
     """Run a whole swarm on this machine and show it live."""
@@ -136,7 +130,6 @@ def up(
             manifest=manifest,
             run_dir=run_dir,
             evaluate=evaluate,
-            lead=lead,
             as_json=as_json,
         )
     )

@@ -19,6 +19,9 @@ from rlswarm.config.manifest import Manifest, load_manifest, render_manifest
 from rlswarm.config.presets import BUNDLED_MODEL, starter_manifest
 from rlswarm.errors import RlswarmError, StorageError
 
+OPENING_SECONDS = 2.5
+"""From the last node's readiness to the first round: for nodes to find each other."""
+
 STOP_SECONDS = 12.0
 """A node stops within ten seconds; after this it is killed."""
 
@@ -33,7 +36,6 @@ class UpOptions:
     manifest: Path | None
     run_dir: Path | None
     evaluate: int
-    lead: float | None
     as_json: bool
 
 
@@ -54,7 +56,13 @@ class RunningNode:
     process: asyncio.subprocess.Process | None = None
     summary: dict[str, Any] | None = None
     addresses: list[str] = field(default_factory=list)
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
     started: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def go(self, peers: list[str]) -> None:
+        """Let a loaded node join the swarm."""
+        assert self.process is not None and self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"peers": peers}).encode() + b"\n")
 
 
 def run_swarm(options: UpOptions) -> None:
@@ -63,26 +71,18 @@ def run_swarm(options: UpOptions) -> None:
         raise KeyboardInterrupt
 
 
-def _lead_seconds(nodes: int) -> float:
-    """Time for N workers to import torch and load a small model on this machine's cores."""
-    return 6.0 + 12.0 * nodes / max(1, os.cpu_count() or 1)
-
-
 def _prepare(options: UpOptions) -> tuple[Path, Path, Manifest]:
     """(run folder, manifest file, manifest): made, written and checked."""
     now = datetime.datetime.now(datetime.UTC)
     run = options.run_dir or Path("runs") / now.strftime("%Y%m%d-%H%M%S")
-    lead = _lead_seconds(options.nodes) if options.lead is None else options.lead
-    genesis = (now + datetime.timedelta(seconds=lead)).replace(microsecond=0)
     if options.manifest is not None:
         manifest = load_manifest(options.manifest)
-        manifest = msgspec.structs.replace(manifest, genesis=genesis)
     else:
-        manifest = starter_manifest("demo", genesis, model=options.model or BUNDLED_MODEL)
+        manifest = starter_manifest("demo", now, model=options.model or BUNDLED_MODEL)
     path = run / "swarm.toml"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        path.write_text(render_manifest(manifest), encoding="utf-8")
+        manifest = _open_at(path, manifest, now)
         if options.run_dir is None:
             latest = run.parent / "latest"
             latest.unlink(missing_ok=True)
@@ -90,6 +90,13 @@ def _prepare(options: UpOptions) -> tuple[Path, Path, Manifest]:
     except OSError as error:
         raise StorageError(f"the run folder {run} can't be used: {error.strerror}") from None
     return run, path, manifest
+
+
+def _open_at(path: Path, manifest: Manifest, when: datetime.datetime) -> Manifest:
+    """Write the manifest of the same swarm with another genesis."""
+    manifest = msgspec.structs.replace(manifest, genesis=when)
+    path.write_text(render_manifest(manifest), encoding="utf-8")
+    return manifest
 
 
 async def _run(options: UpOptions) -> bool:
@@ -103,7 +110,9 @@ async def _run(options: UpOptions) -> bool:
         loop.add_signal_handler(number, interrupted.set)
 
     def said(node: RunningNode, event: str, data: dict[str, Any]) -> None:
-        if event == "started":
+        if event == "loaded":
+            node.loaded.set()
+        elif event == "started":
             node.addresses = data["addresses"]
             node.started.set()
         elif event == "stopped":
@@ -114,26 +123,32 @@ async def _run(options: UpOptions) -> bool:
             _emit({"event": event, "node": node.index, **data})
 
     async def live() -> None:
-        """All nodes; the first is the others' way in."""
+        """All nodes. Round 0 opens when all are ready; the first is the others' way in."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_node(options, path, nodes[0], (), said))
-            if len(nodes) > 1:
-                await nodes[0].started.wait()
-                for node in nodes[1:]:
-                    group.create_task(
-                        _node(options, path, node, tuple(nodes[0].addresses[:1]), said)
-                    )
+            for node in nodes:
+                group.create_task(_node(options, path, node, said))
+            for node in nodes:
+                await node.loaded.wait()
+            now = datetime.datetime.now(datetime.UTC)
+            opened = _open_at(path, manifest, now + datetime.timedelta(seconds=OPENING_SECONDS))
+            if view is not None:
+                view.opened(opened)
+            nodes[0].go([])
+            await nodes[0].started.wait()
+            for node in nodes[1:]:
+                node.go(nodes[0].addresses[:1])
 
     living = asyncio.create_task(live())
     stopping = asyncio.create_task(interrupted.wait())
     with view or contextlib.nullcontext():
         await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not living.done():
-            await _stop(nodes, living)
+            await _stop(nodes)
+            await asyncio.wait({living}, timeout=STOP_SECONDS)
     stopping.cancel()
-    failure = living.exception()
+    failure = living.exception() if living.done() else None
     if failure is not None and not interrupted.is_set():
-        await _stop(nodes, living)
+        await _stop(nodes)
         raise _first_failure(failure)
     summaries = [node.summary for node in nodes if node.summary is not None]
     if view is None:
@@ -149,20 +164,16 @@ def _first_failure(error: BaseException) -> BaseException:
     return error
 
 
-async def _node(
-    options: UpOptions, manifest: Path, node: RunningNode, peers: tuple[str, ...], said: Any
-) -> None:
+async def _node(options: UpOptions, manifest: Path, node: RunningNode, said: Any) -> None:
     """One node from start to end. Raises NodeFailedError."""
     node.home.mkdir(parents=True, exist_ok=True)
     log = node.home / "node.log"
     threads = max(1, (os.cpu_count() or 1) // options.nodes)
     arguments = ["--home", str(node.home), "--swarm", str(manifest), "--json"]
-    arguments += ["--stdin-is-parent", "--threads", str(threads)]
+    arguments += ["--hold", "--threads", str(threads)]
     arguments += ["--rounds", str(options.rounds), "--evaluate", str(options.evaluate)]
     if options.model:
         arguments += ["--model", options.model]
-    for peer in peers:
-        arguments += ["--peer", peer]
     with log.open("ab") as errors:
         node.process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -183,25 +194,25 @@ async def _node(
         data = json.loads(text)
         said(node, data.pop("event"), data)
     code = await node.process.wait()
-    node.started.set()
     if code != 0:
         last = log.read_text(errors="replace").strip().splitlines()
         words = last[-1].removeprefix("error: ") if last else "it left no message"
         raise NodeFailedError(f"node {node.index} ended with code {code}: {words}", abs(code))
 
 
-async def _stop(nodes: list[RunningNode], living: "asyncio.Task[None]") -> None:
+async def _stop(nodes: list[RunningNode]) -> None:
     """Ask every node to stop, wait, then insist."""
-    for node in nodes:
-        if node.process is not None and node.process.returncode is None:
+    running = [n.process for n in nodes if n.process and n.process.returncode is None]
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+    ends = [asyncio.create_task(process.wait()) for process in running]
+    if ends:
+        await asyncio.wait(ends, timeout=STOP_SECONDS)
+    for process in running:
+        if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                node.process.send_signal(signal.SIGTERM)
-    await asyncio.wait({living}, timeout=STOP_SECONDS)
-    for node in nodes:
-        if node.process is not None and node.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                node.process.kill()
-    await asyncio.wait({living}, timeout=5)
+                process.kill()
 
 
 def _emit(data: dict[str, Any]) -> None:

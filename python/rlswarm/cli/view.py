@@ -35,8 +35,10 @@ class NodeRow:
         self.memory: tuple[int, int, int] = (0, 0, 0)
 
     def event(self, event: str, data: dict[str, Any]) -> None:
-        if event == "started":
-            self.name, self.state = data["name"], "loading the model"
+        if event == "loaded":
+            self.state = "loaded"
+        elif event == "started":
+            self.name, self.state = data["name"], "joining"
         elif event == "ready":
             self.state = "ready"
         elif event in ("peer_joined", "peer_left"):
@@ -75,6 +77,7 @@ class View:
         self._rows = [NodeRow() for _ in range(options.nodes)]
         self._notes: list[str] = []
         self._way_in = ""
+        self._open = False
         self._console = Console(stderr=True)
         self._live = (
             Live(get_renderable=self._render, console=self._console, refresh_per_second=4)
@@ -90,6 +93,11 @@ class View:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+
+    def opened(self, manifest: Manifest) -> None:
+        """All nodes are ready; `manifest` says when round 0 opens."""
+        self._manifest = manifest
+        self._open = True
 
     def event(self, index: int, event: str, data: dict[str, Any]) -> None:
         """Take in what node `index` said."""
@@ -120,6 +128,8 @@ class View:
     def _clock(self) -> str:
         """Round, stage and what is left of it."""
         now = time.time()
+        if not self._open:
+            return "every node loads its model"
         number = self._manifest.round_at(now)
         if number < 0:
             return f"round 0 opens in {self._manifest.opens(0) - now:.0f} s"

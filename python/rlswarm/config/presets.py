@@ -31,15 +31,15 @@ def starter_manifest(
         name=name,
         genesis=genesis,
         rounds=Rounds(
-            seconds=32.0 * pace, clock_offset=0.2 * short, settle=0.8 * short, staleness=2
+            seconds=33.0 * pace, clock_offset=0.2 * short, settle=0.8 * short, staleness=2
         ),
         game=Game(
             slots=slots,
             group_size=group_size,
             stages=answer_critique_revise(
-                answer=3.5 * pace,
-                critique=4.0 * pace,
-                revise=3.5 * pace,
+                answer=4.0 * pace,
+                critique=4.8 * pace,
+                revise=4.2 * pace,
                 reveal=0.8 * short,
                 answer_tokens=24,
             ),

@@ -85,8 +85,9 @@ class Node:
         observe: Observe = lambda event, data: None,
         rounds: int | None = None,
         evaluate: int = 0,
+        born: float | None = None,
     ) -> None:
-        """`rounds` ends the run after so many played rounds; `evaluate` is the number of held-out
+        """`born` (Unix seconds) is when the process started; `rounds` ends the run after so many played rounds; `evaluate` is the number of held-out
         tasks by environment that are measured at the end (0 = none)."""
         self.manifest = manifest
         self.identity = identity
@@ -110,7 +111,7 @@ class Node:
         self._declined: frozenset[int] = frozenset()
         self._held_out: tuple[int, ...] = ()
         self._checks_text = False
-        self._started = clock.now()
+        self._started = clock.now() if born is None else born
         self._background: set[asyncio.Task[Any]] = set()
         self.heldout: dict[str, Any] = {"heldout_before": None, "heldout_after": None}
 

@@ -75,6 +75,7 @@ class WorkerProcess:
         self._on_trouble = on_trouble
         self._on_restart = on_restart
         self._load: working.Load | None = None
+        self._loaded: working.Loaded | None = None
         self._deaths = 0
         self._micro_batch = 0
 
@@ -83,7 +84,12 @@ class WorkerProcess:
         return self._child.pid
 
     async def load(self, request: working.Load) -> working.Loaded:
-        """Spawn and load. Raises ModelError, NotEnoughMemoryError, StorageError, WorkerError."""
+        """Spawn and load; what is loaded already is not loaded again.
+
+        Raises ModelError, NotEnoughMemoryError, StorageError, WorkerError.
+        """
+        if self._loaded is not None and request == self._load:
+            return self._loaded
         self._load = request
         await self._child.start()
         try:
@@ -94,6 +100,7 @@ class WorkerProcess:
             await self._child.close(5)
             raise _FAILURES[reply.kind](reply.message)
         assert isinstance(reply, working.Loaded)
+        self._loaded = reply
         self._micro_batch = reply.micro_batch
         return reply
 
@@ -127,6 +134,7 @@ class WorkerProcess:
 
     async def _restart(self, cause: str) -> None:
         assert self._load is not None
+        self._loaded = None
         self._deaths += 1
         if self._deaths > MAX_DEATHS:
             raise WorkerError(f"the worker died {self._deaths} times in a row; last: {cause}")

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import psutil
+
 from rlswarm.config.manifest import Manifest, load_manifest, render_manifest
 from rlswarm.config.presets import starter_manifest
 from rlswarm.errors import StorageError
@@ -41,7 +44,15 @@ class StartOptions:
     rounds: int | None = None
     evaluate: int = 0
     as_json: bool = False
-    stdin_is_parent: bool = False
+    hold: bool = False
+    """Load the model, then wait for a `Go` on stdin; stop when stdin closes. So `swarm up` opens
+    its first round when every node is ready, and no node outlives it."""
+
+
+class Go(msgspec.Struct):
+    """What a held node is told on stdin, as one line of JSON."""
+
+    peers: list[str]
 
 
 def start_node(options: StartOptions) -> None:
@@ -50,8 +61,8 @@ def start_node(options: StartOptions) -> None:
     home = Home(options.home or default_home())
     try:
         manifest = _manifest(options, home, tell)
-        identity = home.identity()
-        asyncio.run(_run(options, home, manifest, identity, tell))
+        home.identity()
+        asyncio.run(_run(options, home, manifest, tell))
     finally:
         home.close()
 
@@ -76,58 +87,72 @@ def _manifest(options: StartOptions, home: Home, tell: "Tell") -> Manifest:
 Tell = Callable[[str, dict[str, Any]], None]
 
 
-async def _run(
-    options: StartOptions, home: Home, manifest: Manifest, identity: Any, tell: Tell
-) -> None:
-    transport = Libp2pTransport(
-        identity,
-        manifest,
-        listen=options.listen or ["/ip4/127.0.0.1/tcp/0"],
-        peers=[*(options.peers or []), *manifest.bootstrap.addresses],
-    )
+async def _run(options: StartOptions, home: Home, manifest: Manifest, tell: Tell) -> None:
+    playing = asyncio.create_task(_live(options, home, manifest, tell))
+    _on_signals(playing, tell)
+    with contextlib.suppress(asyncio.CancelledError):
+        await playing
+
+
+async def _live(options: StartOptions, home: Home, manifest: Manifest, tell: Tell) -> None:
+    """Everything between the first child and the last; cancelling it stops the node in order."""
 
     def trouble(sentence: str) -> None:
         tell("trouble", {"message": sentence})
 
-    journal = Journal(home.journal_file, manifest.swarm_id, trouble)
-    worker = WorkerProcess(
-        home.path / "worker.log", trouble, on_restart=lambda loaded: node.took_policy(loaded)
+    load = Load(
+        model=options.model or manifest.model.name,
+        checkpoints=str(home.checkpoints),
+        lora=manifest.model.lora,
+        rule=manifest.learning,
+        temperature=manifest.model.temperature,
+        threads=options.threads,
+        memory_bytes=options.memory_bytes,
     )
-    scorer = ScorerProcess(home.path / "scorer.log", trouble)
-    node = Node(
-        manifest,
-        identity,
-        transport=transport,
-        worker=worker,
-        scorer=scorer,
-        journal=journal,
-        clock=SystemClock(),
-        load=Load(
-            model=options.model or manifest.model.name,
-            checkpoints=str(home.checkpoints),
-            lora=manifest.model.lora,
-            rule=manifest.learning,
-            temperature=manifest.model.temperature,
-            threads=options.threads,
-            memory_bytes=options.memory_bytes,
-        ),
-        observe=tell,
-        rounds=options.rounds,
-        evaluate=options.evaluate,
-    )
-    playing = asyncio.create_task(node.run())
-    _on_signals(playing, tell)
-    if options.stdin_is_parent:
-        _stop_with_parent(playing)
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await playing
-    finally:
-        await asyncio.gather(
-            worker.close(STOP_SECONDS), scorer.close(STOP_SECONDS), transport.close()
+    peers = options.peers or []
+    async with contextlib.AsyncExitStack() as stack:
+        worker = WorkerProcess(
+            home.path / "worker.log", trouble, on_restart=lambda loaded: node.took_policy(loaded)
         )
-        journal.close()
-    tell("stopped", node.summary())
+        scorer = ScorerProcess(home.path / "scorer.log", trouble)
+        stack.push_async_callback(_close_together, worker, scorer)
+        if options.hold:
+            gone = _line_of_parent(asyncio.current_task())
+            await worker.load(load)
+            tell("loaded", {})
+            peers = [*peers, *msgspec.json.decode(await gone, type=Go).peers]
+            assert options.manifest is not None
+            manifest = load_manifest(options.manifest)
+        identity = home.identity()
+        transport = Libp2pTransport(
+            identity,
+            manifest,
+            listen=options.listen or ["/ip4/127.0.0.1/tcp/0"],
+            peers=[*peers, *manifest.bootstrap.addresses],
+        )
+        stack.push_async_callback(transport.close)
+        journal = Journal(home.journal_file, manifest.swarm_id, trouble)
+        stack.callback(journal.close)
+        node = Node(
+            manifest,
+            identity,
+            transport=transport,
+            worker=worker,
+            scorer=scorer,
+            journal=journal,
+            clock=SystemClock(),
+            load=load,
+            observe=tell,
+            rounds=options.rounds,
+            evaluate=options.evaluate,
+            born=psutil.Process().create_time(),
+        )
+        stack.callback(lambda: tell("stopped", node.summary()))
+        await node.run()
+
+
+async def _close_together(worker: WorkerProcess, scorer: ScorerProcess) -> None:
+    await asyncio.gather(worker.close(STOP_SECONDS), scorer.close(STOP_SECONDS))
 
 
 def _on_signals(playing: "asyncio.Task[None]", tell: Tell) -> None:
@@ -147,15 +172,25 @@ def _on_signals(playing: "asyncio.Task[None]", tell: Tell) -> None:
         loop.add_signal_handler(number, stop)
 
 
-def _stop_with_parent(playing: "asyncio.Task[None]") -> None:
-    """Stop when stdin closes, so that no node outlives a swarm that was killed."""
+def _line_of_parent(playing: "asyncio.Task[None] | None") -> "asyncio.Future[bytes]":
+    """The first line on stdin; its end stops the node, so that none outlives its parent."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[bytes] = loop.create_future()
+    read = bytearray()
 
     def readable() -> None:
-        if not os.read(0, 1024):
-            asyncio.get_running_loop().remove_reader(0)
-            playing.cancel()
+        data = os.read(0, 65536)
+        if not data:
+            loop.remove_reader(0)
+            if playing is not None:
+                playing.cancel()
+            return
+        read.extend(data)
+        if b"\n" in read and not line.done():
+            line.set_result(bytes(read.split(b"\n")[0]))
 
-    asyncio.get_running_loop().add_reader(0, readable)
+    loop.add_reader(0, readable)
+    return line
 
 
 def _json_teller() -> Tell:

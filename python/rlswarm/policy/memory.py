@@ -21,7 +21,7 @@ RUNTIME = 720 << 20
 HEADROOM = 0.9
 """Share of the free memory that a plan may use: allocators waste some."""
 
-PASS_BYTES_CPU = 4 * 320
+PASS_BYTES_CPU = 4 * 256
 """Tokens learned from in one pass times bytes of a number; larger passes are no faster on a CPU."""
 
 BF16_FROM = 50_000_000
