@@ -102,7 +102,7 @@ def form_of(answer: str) -> Form:
 def functions_in(answer: str) -> set[str]:
     """The functions that an answer names. One that the right answer does not name makes it wrong:
     proving identities between functions has no bound."""
-    return _FUNCTIONS.intersection(_TOKEN.findall(answer))
+    return set(_FUNCTIONS.intersection(_TOKEN.findall(answer)))
 
 
 def _is_known(token: str) -> bool:
