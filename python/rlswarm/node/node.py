@@ -87,8 +87,9 @@ class Node:
         evaluate: int = 0,
         born: float | None = None,
     ) -> None:
-        """`born` (Unix seconds) is when the process started; `rounds` ends the run after so many played rounds; `evaluate` is the number of held-out
-        tasks by environment that are measured at the end (0 = none)."""
+        """`rounds` ends the run after so many played rounds; `evaluate` is the number of held-out
+        tasks by environment that are measured at the end (0 = none); `born` (Unix seconds) is when
+        the process started, if that was before now."""
         self.manifest = manifest
         self.identity = identity
         self.tally = Tally()
