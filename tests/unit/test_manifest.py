@@ -87,3 +87,22 @@ def test_a_manifest_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "swarm.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match="can't be read"):
         load_manifest(tmp_path / "swarm.toml")
+
+
+def test_the_reference_page_names_every_key() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "manifest.md"
+    if not page.exists():
+        pytest.skip("the documentation is not installed")
+    written = page.read_text(encoding="utf-8")
+
+    def keys(content: dict[str, object]) -> set[str]:
+        found = set(content)
+        for key, value in content.items():
+            for item in value if isinstance(value, tuple | list) else [value]:
+                if isinstance(item, dict) and key != "config":
+                    found |= keys(item)
+        return found
+
+    names = keys(msgspec.to_builtins(starter_manifest("test", GENESIS)))
+    missing = {name for name in names if f"`{name}`" not in written and f"{name}]" not in written}
+    assert not missing

@@ -95,6 +95,10 @@ def test_a_round_over_the_pipe(child: Child, request_to_load: Load) -> None:
     assert isinstance(learned, Learned)
     assert learned.stepped and learned.steps == 1 and learned.checkpoint_error == ""
     assert learned.adapter != loaded.adapter
+    assert learned.used == (0,)
+    initial = child.ask(Sample((GroupRequest(PROMPT, b"k" * 32, 4, 8),), 60.0, initial=True))
+    assert isinstance(initial, Sampled)
+    assert initial.groups == sampled.groups
     again = child.ask(request_to_load)
     assert isinstance(again, Loaded)
     assert (again.resumed_round, again.adapter) == (7, learned.adapter)
@@ -116,6 +120,27 @@ def test_an_interrupt_is_ignored_and_the_end_of_the_pipe_is_not(child: Child) ->
     assert child.process.stdin is not None
     child.process.stdin.close()
     assert child.process.wait(timeout=10) == 0
+
+
+def test_the_end_of_the_pipe_cuts_a_request_short_and_saves(request_to_load: Load) -> None:
+    leaving = Child()
+    assert isinstance(leaving.ask(request_to_load), Loaded)
+    assert leaving.process.stdin is not None and leaving.process.stdout is not None
+    leaving.process.stdin.write(frame(Sample((GroupRequest(PROMPT, b"k" * 32, 8, 1500),), 600.0)))
+    leaving.process.stdin.write(frame(Learn(9, (), 600.0)))
+    leaving.process.stdin.flush()
+    time.sleep(0.5)
+    leaving.process.stdin.close()
+    prefix = leaving.process.stdout.read(4)
+    cut = REPLIES.decode(leaving.process.stdout.read(frame_length(prefix)))
+    assert isinstance(cut, Sampled)
+    assert all(rollout.truncated for rollout in cut.groups[0])
+    assert leaving.process.wait(timeout=10) == 0
+    again = Child()
+    resumed = again.ask(request_to_load)
+    again.process.kill()
+    again.process.wait()
+    assert isinstance(resumed, Loaded) and resumed.resumed_round == 9
 
 
 def test_messages_import_no_torch() -> None:

@@ -15,7 +15,7 @@ from rlswarm.policy.sampler import sample, unpack_logprobs
 from rlswarm.policy.source import resolve
 from rlswarm.prompt import ChatMessage, Prompt
 from rlswarm.worker.messages import GroupRequest, LearningRule, LoraShape, TrainGroup
-from rlswarm.worker.passes import Piece, laid_out, logprobs, pack
+from rlswarm.worker.passes import Piece, laid_out, logprobs, neighbours, pack
 from rlswarm.worker.step import Learner
 from tiny_model import make_tiny_model
 
@@ -112,6 +112,18 @@ def test_packing_loses_and_splits_nothing_it_need_not(
     assert not any(a & b for a, b in itertools.pairwise(groups))
 
 
+def test_neighbours_share_a_pass_and_none_moves_far(policy: Policy) -> None:
+    ordered = pieces(policy, played(policy, 9))
+    shuffled = [ordered[n] for n in (4, 0, 8, 2, 6, 1, 5, 3, 7)]
+    moved = neighbours(shuffled, 4)
+    assert sorted(p.group for p in moved) == list(range(9))
+    for place, piece in enumerate(moved):
+        assert abs(shuffled.index(piece) - place) < 4
+    for start in range(0, 9, 4):
+        run = [piece.prompt for piece in moved[start : start + 4]]
+        assert run == sorted(run)
+
+
 def test_the_micro_batch_does_not_change_the_step(tmp_path: Path) -> None:
     after = []
     for rows in (100, 3, 1):
@@ -180,5 +192,5 @@ def test_malformed_groups_are_named_and_the_rest_is_learned(policy: Policy) -> N
     good = played(policy, 1)
     bad = TrainGroup(good[0].prompt, good[0].rollouts, (1.0,), "liar", 0)
     outcome = learner(policy).learn([bad, *good], 0, 1e9)
-    assert outcome.stepped and outcome.own_used == 1
+    assert outcome.stepped and outcome.own_used == 1 and outcome.used == (1,)
     assert outcome.refused == (("liar", "1 rewards for 4 rollouts"),)

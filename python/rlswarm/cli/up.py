@@ -103,7 +103,7 @@ async def _run(options: UpOptions) -> bool:
     """True if the swarm played all its rounds, False if it was interrupted."""
     run, path, manifest = _prepare(options)
     nodes = [RunningNode(i, run / f"node-{i}") for i in range(options.nodes)]
-    view = View(manifest, options, run) if not options.as_json else None
+    view = None if options.as_json else View(manifest, options.nodes, options.rounds, run)
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,9 +14,6 @@ from rich.text import Text
 from rlswarm.config.manifest import Manifest
 from rlswarm.game.stages import timetable
 from rlswarm.node.lines import line
-
-if TYPE_CHECKING:
-    from rlswarm.cli.up import UpOptions
 
 
 class NodeRow:
@@ -70,11 +67,11 @@ class NodeRow:
 class View:
     """A live view on a terminal; plain lines elsewhere. Used as a context manager."""
 
-    def __init__(self, manifest: Manifest, options: "UpOptions", run: Path) -> None:
+    def __init__(self, manifest: Manifest, nodes: int, rounds: int, run: Path) -> None:
         self._manifest = manifest
-        self._options = options
+        self._rounds = rounds
         self._run = run
-        self._rows = [NodeRow() for _ in range(options.nodes)]
+        self._rows = [NodeRow() for _ in range(nodes)]
         self._notes: list[str] = []
         self._way_in = ""
         self._open = False
@@ -133,9 +130,9 @@ class View:
         number = self._manifest.round_at(now)
         if number < 0:
             return f"round 0 opens in {self._manifest.opens(0) - now:.0f} s"
-        if number >= self._options.rounds:
-            return f"all {self._options.rounds} rounds played, measuring held-out accuracy"
-        head = f"round {number + 1} of {self._options.rounds}"
+        if number >= self._rounds:
+            return f"all {self._rounds} rounds played, measuring held-out accuracy"
+        head = f"round {number + 1} of {self._rounds}"
         times = timetable(self._manifest.game, self._manifest.opens(number))
         for stage, span in zip(self._manifest.game.stages, times, strict=True):
             if now < span.closes:
@@ -146,17 +143,17 @@ class View:
         return f"{head} · learn and settle · {left:.0f} s left"
 
     def _table(self) -> Table:
-        table = Table(expand=True)
+        table = Table()
         stages = [stage.name for stage in self._manifest.game.stages]
         table.add_column("node", no_wrap=True)
         table.add_column("doing", no_wrap=True)
         table.add_column("peers", justify="right")
         table.add_column("tokens/s", justify="right")
         for name in stages:
-            table.add_column(f"reward\n{name}", justify="right")
-        table.add_column("own groups\nused", justify="right")
-        table.add_column("peers' groups\nused/offered", justify="right")
-        table.add_column("MB node/\nworker/scorer", justify="right")
+            table.add_column(f"{name}\nreward", justify="right")
+        table.add_column("learned from\nown", justify="right")
+        table.add_column("learned from\npeers'", justify="right")
+        table.add_column("peak MB\nnode/worker/\nscorer", justify="right", min_width=12)
         for row in self._rows:
             table.add_row(
                 row.name,
@@ -165,7 +162,7 @@ class View:
                 "–" if row.rate is None else f"{row.rate:.0f}",
                 *(_number(row.last.get(name)) for name in stages),
                 str(row.own_used),
-                f"{row.external_used}/{row.external_available}",
+                f"{row.external_used} of {row.external_available}",
                 "/".join(f"{value / 1e6:.0f}" for value in row.memory),
             )
         return table
@@ -178,7 +175,11 @@ def _number(value: float | None) -> str:
 def _accuracy(measured: dict[str, Any] | None) -> str:
     if measured is None:
         return "–"
-    return f"{measured['accuracy']:.3f} [{measured['low']:.3f}, {measured['high']:.3f}]"
+    return f"{measured['accuracy']:.3f} ({measured['low']:.3f}–{measured['high']:.3f})"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f} s"
 
 
 def final_table(
@@ -187,35 +188,36 @@ def final_table(
     """What the run came to, on stdout."""
     from rlswarm.names import animal_name
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 118)
     table = Table(title="interrupted: what was done so far" if interrupted else "what was learned")
     for column in (
         "node",
-        "rounds",
-        "steps",
-        "answer reward\nfirst → last round",
-        "held-out accuracy before\n[95% interval]",
-        "held-out accuracy after\n[95% interval]",
-        "groups used\nown + peers'",
+        "answer reward,\nfirst → last round",
+        "held-out accuracy\nbefore, 95% interval",
+        "held-out accuracy\nafter, 95% interval",
+        "learned from\nown + peers'",
         "peak MB node/\nworker/scorer",
-        "first step\ns",
     ):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for summary in summaries:
-        first = summary["first_learn_step_s"]
         table.add_row(
             animal_name(summary["peer_id"]),
-            str(summary["rounds"]),
-            str(summary["learn_steps"]),
             f"{_number(summary['mean_reward_first'])} → {_number(summary['mean_reward_last'])}",
             _accuracy(summary["heldout_before"]),
             _accuracy(summary["heldout_after"]),
             f"{summary['own_groups_used']} + {summary['external_groups_used']}",
             f"{summary['node_peak_rss_mb']:.0f}/{summary['worker_peak_rss_mb']:.0f}/"
             f"{summary['scorer_peak_rss_mb']:.0f}",
-            "–" if first is None else f"{first:.0f}",
         )
     console.print(table)
+    console.print(
+        "rounds: "
+        + ", ".join(str(summary["rounds"]) for summary in summaries)
+        + " · learning steps: "
+        + ", ".join(str(summary["learn_steps"]) for summary in summaries)
+        + " · first step after: "
+        + ", ".join(_seconds(summary["first_learn_step_s"]) for summary in summaries)
+    )
     agreed = _agreement(summaries)
     if agreed:
         console.print(agreed)

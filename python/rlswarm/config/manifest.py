@@ -27,7 +27,6 @@ class Rounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     seconds: float
     """Length of a round: all stage windows and reveals, then learning."""
-    per_episode: int = 100
     staleness: int = 3
     """Rounds for which a late rollout may still teach."""
     clock_offset: float = 2.0
@@ -51,8 +50,6 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     body_raw: int = 16 << 20
     author_quota: int = 16 << 20
     """Stored body bytes of one author in one round."""
-    answer_bytes: int = 16 << 10
-    """Text of one completion; more is unscorable."""
 
 
 class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -183,9 +183,10 @@ class Round:
 
     def _quoted(self, reader: bytes, quote: Quote, inputs: str) -> list[str]:
         """Texts of the shown samples of a quoted group, of a stage that takes `inputs`."""
-        rules = self.game.stages[self.records[quote.record].header.stage]
-        if rules.inputs != inputs:
+        stage = self.records[quote.record].header.stage
+        if stage >= len(self.times) or self.game.stages[stage].inputs != inputs:
             raise BodyError("a quoted record is of the wrong stage")
+        rules = self.game.stages[stage]
         group = self._group(quote)
         order = shown_samples(self.lottery, reader, quote, self.game.group_size, self.game.shown)
         return [rules.begin + group.rollouts[sample].text for sample in order]

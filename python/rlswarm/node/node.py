@@ -6,23 +6,25 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rlswarm._core import Header, Identity, Record, seal
+from rlswarm._core import CoreError, Header, Identity, Record, seal
 from rlswarm.config.manifest import Manifest
 from rlswarm.errors import ModelError, ScorerError
 from rlswarm.game.inputs import Quote
 from rlswarm.game.rollouts import Group, encode_body
-from rlswarm.game.round import HeldRecord, PlayedGroup, Round, Slot
-from rlswarm.game.tasks import lottery, sampling_key, slot_request, task_beacon
+from rlswarm.game.round import PlayedGroup, Round
+from rlswarm.game.tasks import lottery, sampling_key
 from rlswarm.journal.journal import Journal
 from rlswarm.ledger.ledger import Ledger, compute_ledger
 from rlswarm.names import animal_name
 from rlswarm.network.transport import Arrival, Transport
 from rlswarm.node.clock import Clock
 from rlswarm.node.evaluation import held_out_accuracy
+from rlswarm.node.judge import Judge
 from rlswarm.node.pace import Pace
 from rlswarm.node.processes import RestartedError, Scorer, Worker
+from rlswarm.node.tally import Tally
 from rlswarm.resources import peak_rss
-from rlswarm.scorer.messages import MICRO, Open, Score, SlotRequest, Tasks
+from rlswarm.scorer.messages import MICRO, Open
 from rlswarm.worker.messages import (
     GroupRequest,
     Learn,
@@ -48,24 +50,6 @@ MIN_WINDOW = 0.5
 
 Observe = Callable[[str, dict[str, Any]], None]
 """Told of everything worth showing: (event, data that JSON can hold)."""
-
-
-class Tally:
-    """What a node did, for its summary."""
-
-    def __init__(self) -> None:
-        self.rounds = 0
-        self.learn_steps = 0
-        self.own_used = 0
-        self.external_available = 0
-        self.external_used = 0
-        self.rewards: list[float] = []
-        """Mean answer-stage reward of own groups, one a round."""
-        self.round_seconds: list[float] = []
-        self.first_learn_step: float | None = None
-        self.roots: dict[int, str] = {}
-        self.worker_peak_rss = 0
-        self.scorer_peak_rss = 0
 
 
 class Node:
@@ -107,14 +91,12 @@ class Node:
         self._rounds: dict[int, Round] = {}
         self._untrained: dict[Quote, tuple[int, PlayedGroup]] = {}
         self._pace = Pace(manifest.game.slots)
+        self._judged_by = Judge(manifest, identity.public_key, scorer)
         self._base = self._adapter = bytes(32)
         self._sequence = journal.next_sequence()
-        self._declined: frozenset[int] = frozenset()
         self._held_out: tuple[int, ...] = ()
-        self._checks_text = False
         self._started = clock.now() if born is None else born
         self._background: set[asyncio.Task[Any]] = set()
-        self.heldout: dict[str, Any] = {"heldout_before": None, "heldout_after": None}
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -155,19 +137,20 @@ class Node:
                 f"{self._load.model} has {loaded.base.hex()[:16]}…; use the published files of "
                 f"{self.manifest.model.name}"
             )
-        self._checks_text = bool(loaded.tokenizer)
+        self._judged_by.readable_base = loaded.base if loaded.tokenizer else None
         opened = await self._scorer.open(
             Open(self.manifest.environments, tokenizer=loaded.tokenizer)
         )
-        self.tally.scorer_peak_rss = max(self.tally.scorer_peak_rss, opened.peak_rss)
-        self._declined = frozenset(index for index, _ in opened.mismatches)
-        if len(self._declined) == len(self.manifest.environments):
+        self._judged_by.scorer_peak_rss = opened.peak_rss
+        declined = frozenset(index for index, _ in opened.mismatches)
+        self._judged_by.declined = declined
+        if len(declined) == len(self.manifest.environments):
             reasons = "; ".join(sentence.rstrip(".") for _, sentence in opened.mismatches)
             raise ScorerError(f"this node can't take part in any environment: {reasons}")
         for _, sentence in opened.mismatches:
             self.trouble(sentence)
         self._held_out = tuple(
-            i for i, allowed in enumerate(opened.held_out) if allowed and i not in self._declined
+            i for i, allowed in enumerate(opened.held_out) if allowed and i not in declined
         )
         self._report(
             "ready",
@@ -218,7 +201,12 @@ class Node:
     async def _receive(self) -> None:
         while True:
             for arrival in await self._transport.receive():
-                self._arrived(arrival)
+                try:
+                    self._arrived(arrival)
+                except Exception as error:  # a stranger's record must never end training
+                    self.trouble(
+                        f"a record could not be taken in ({type(error).__name__}: {error})"
+                    )
 
     def _arrived(self, arrival: Arrival) -> None:
         header = arrival.header
@@ -272,7 +260,10 @@ class Node:
             own = await self._take_part(state, stage)
             await self._clock.sleep_until(times.closes + self.manifest.rounds.clock_offset)
             if own is not None:
-                self._transport.reveal(own.header.hash)
+                try:
+                    self._transport.reveal(own.header.hash)
+                except CoreError as error:
+                    self.trouble(f"the own {stage + 1}. record could not be revealed: {error}")
             await self._collect(state, stage)
             await self._clock.sleep_until(times.reveals)
             judged = self._later(self._judge(state, stage, judged))
@@ -298,7 +289,7 @@ class Node:
             return None
         planned = state.inputs(stage, self._me, self._pace.slots(stage, left))
         try:
-            await self._ensure_tasks(
+            await self._judged_by.ensure_tasks(
                 state, [state.task_slot(self._me, stage, slot, q) for slot, q in planned]
             )
             chosen, requests = self._requests(state, stage, planned)
@@ -376,7 +367,11 @@ class Node:
         held = state.add_header(record.header, now)
         state.add_body(record.header, body)
         self._journal.record(record.header, now, in_time=held.in_time, own=True, body=body)
-        self._transport.announce(record)
+        try:
+            self._transport.announce(record)
+        except CoreError as error:
+            self.trouble(f"the {rules.name} stage could not be announced: {error}")
+            return None
         self._report(
             "stage",
             state.number,
@@ -398,76 +393,31 @@ class Node:
         left = times.reveals + self.manifest.rounds.settle - self._clock.now()
         for header in state.missing_bodies(stage):
             if header.author != self._me and left > 0:
-                self._transport.fetch(header, left)
+                # The endpoint may have forgotten a header that it passed on long ago.
+                with contextlib.suppress(CoreError):
+                    self._transport.fetch(header, left)
 
     # -- verdicts -------------------------------------------------------------------------------
-
-    async def _ensure_tasks(self, state: Round, slots: Iterable[Slot]) -> None:
-        """Have the tasks of these slots regenerated; those of declined environments stay out."""
-        beacon = task_beacon(self._swarm, state.number)
-        wanted: dict[Slot, SlotRequest] = {}
-        for author, slot in slots:
-            if (author, slot) not in state.tasks:
-                request = slot_request(
-                    beacon, author, slot, self.manifest.game, self.manifest.environments
-                )
-                if request.environment not in self._declined:
-                    wanted[(author, slot)] = request
-        if wanted:
-            listed = await self._scorer.tasks(Tasks(tuple(wanted.values())))
-            state.tasks |= dict(zip(wanted, listed.tasks, strict=True))
 
     async def _judge(
         self, state: Round, last_stage: int, before: "asyncio.Task[None] | None" = None
     ) -> None:
-        """Recompute what has arrived for the stages up to `last_stage`, in their order."""
+        """Have the stages up to `last_stage` judged; what is verified may be learned from."""
         if before is not None:
             await before
-        for stage in range(last_stage + 1):
-            for held in sorted(state.unjudged(stage), key=lambda h: h.header.hash):
-                try:
-                    await self._judge_record(state, held)
-                except RestartedError:
-                    held.refused = "the scorer could not judge it here"
-
-    async def _judge_record(self, state: Round, held: HeldRecord) -> None:
-        header, groups = held.header, held.groups
-        assert groups is not None
-        places: list[Slot] = []
-        for group in groups:
-            with contextlib.suppress(KeyError):
-                places.append(
-                    state.task_slot(header.author, header.stage, group.slot, group.quotes)
-                )
-        await self._ensure_tasks(state, places)
-        if any(place not in state.tasks for place in places):
-            held.refused = "its environment is one that this node can't judge"
-            return
-        decoded: tuple[tuple[bytes, str], ...] = ()
-        if self._checks_text and header.base == self._base and header.author != self._me:
-            decoded = tuple((r.tokens, r.text) for g in groups for r in g.rollouts)
-        scored = await self._scorer.score(Score(tuple(state.to_score(held)), decoded))
-        self.tally.scorer_peak_rss = max(self.tally.scorer_peak_rss, scored.peak_rss)
-        if not all(scored.faithful):
-            held.refused = "its text is not what its tokens spell"
-            return
-        if scored.overran:
-            held.refused = "its scoring overran the local time limit"
-            return
-        judged = state.judge(held, scored.scores)
-        fresh = [g for g in judged if Quote(g.record, g.slot) not in self._untrained]
+        fresh = await self._judged_by.judge(state, last_stage)
         self._untrained |= {Quote(g.record, g.slot): (state.number, g) for g in fresh}
         self._journal.groups(
             state.number,
             [
                 (
                     group,
-                    header.peer_id,
+                    state.records[group.record].header.peer_id,
                     state.tasks[
-                        state.task_slot(header.author, header.stage, group.slot, group.quotes)
+                        state.task_slot(group.author, group.stage, group.slot, group.quotes)
                     ].question,
                 )
-                for group in judged
+                for group in fresh
             ],
         )
 
@@ -595,7 +545,7 @@ class Node:
             peers=len(self._transport.peers()),
             node_rss=peak_rss(),
             worker_rss=tally.worker_peak_rss,
-            scorer_rss=tally.scorer_peak_rss,
+            scorer_rss=self._judged_by.scorer_peak_rss,
             seconds=round(tally.round_seconds[-1], 3),
         )
 
@@ -619,39 +569,18 @@ class Node:
             except RestartedError:
                 return
             low, high = accuracy.interval()
-            self.heldout[when] = {
+            self.tally.heldout[when] = {
                 "accuracy": round(accuracy.share, 4),
                 "low": round(low, 4),
                 "high": round(high, 4),
                 "right": accuracy.right,
                 "count": accuracy.count,
             }
-            self._report("evaluation", None, when=when, **self.heldout[when])
+            self._report("evaluation", None, when=when, **self.tally.heldout[when])
 
     def summary(self) -> dict[str, Any]:
         """What this run came to; the fields of ``swarm up --json``."""
-        tally = self.tally
-        return {
-            "peer_id": self.identity.peer_id,
-            "rounds": tally.rounds,
-            "learn_steps": tally.learn_steps,
-            "own_groups_used": tally.own_used,
-            "external_groups_available": tally.external_available,
-            "external_groups_used": tally.external_used,
-            "mean_reward_first": tally.rewards[0] if tally.rewards else None,
-            "mean_reward_last": tally.rewards[-1] if tally.rewards else None,
-            **self.heldout,
-            "node_peak_rss_mb": round(peak_rss() / 1e6, 1),
-            "worker_peak_rss_mb": round(tally.worker_peak_rss / 1e6, 1),
-            "scorer_peak_rss_mb": round(tally.scorer_peak_rss / 1e6, 1),
-            "first_learn_step_s": (
-                None if tally.first_learn_step is None else round(tally.first_learn_step, 2)
-            ),
-            "round_seconds_median": (
-                round(statistics.median(tally.round_seconds), 3) if tally.round_seconds else None
-            ),
-            "roots": {str(number): root for number, root in tally.roots.items()},
-        }
+        return self.tally.summary(self.identity.peer_id, self._judged_by.scorer_peak_rss)
 
     def trouble(self, sentence: str) -> None:
         """Something failed that training survives: one clear sentence."""

@@ -30,7 +30,6 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     environments: tuple[EnvironmentSpec, ...]
     tokenizer: str = ""
     """Path of a ``tokenizer.json``; empty = texts are not checked against token ids."""
-    vocabulary_hash: bytes = b""
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True):

@@ -17,6 +17,7 @@ from rlswarm.environments.fingerprint import fingerprint, mismatch
 from rlswarm.environments.registry import open_environment
 from rlswarm.errors import ScorerError
 from rlswarm.pipes import ChildPipe
+from rlswarm.resources import peak_rss
 from rlswarm.scorer.guard import Guard, OverranError
 from rlswarm.scorer.messages import (
     Answer,
@@ -33,7 +34,6 @@ from rlswarm.scorer.messages import (
     TaskList,
     Tasks,
 )
-from rlswarm.scorer.peak_memory import peak_rss
 from rlswarm.scorer.tokenizer import TextCheck
 
 SCORE_SECONDS = 5.0
