@@ -151,9 +151,8 @@ class View:
         table.add_column("tokens/s", justify="right")
         for name in stages:
             table.add_column(f"{name}\nreward", justify="right")
-        table.add_column("learned from\nown", justify="right")
-        table.add_column("learned from\npeers'", justify="right")
-        table.add_column("peak MB\nnode/worker/\nscorer", justify="right", min_width=12)
+        table.add_column("learned from\nown + peers'", justify="right", no_wrap=True)
+        table.add_column("peak MB node/\nworker/scorer", justify="right", no_wrap=True)
         for row in self._rows:
             table.add_row(
                 row.name,
@@ -161,8 +160,7 @@ class View:
                 str(row.peers),
                 "–" if row.rate is None else f"{row.rate:.0f}",
                 *(_number(row.last.get(name)) for name in stages),
-                str(row.own_used),
-                f"{row.external_used} of {row.external_available}",
+                f"{row.own_used} + {row.external_used} of {row.external_available}",
                 "/".join(f"{value / 1e6:.0f}" for value in row.memory),
             )
         return table
@@ -192,9 +190,9 @@ def final_table(
     table = Table(title="interrupted: what was done so far" if interrupted else "what was learned")
     for column in (
         "node",
-        "answer reward,\nfirst → last round",
-        "held-out accuracy\nbefore, 95% interval",
-        "held-out accuracy\nafter, 95% interval",
+        "answers'\nfirst → last",
+        "held-out accuracy\nbefore (95%)",
+        "held-out accuracy\nafter (95%)",
         "learned from\nown + peers'",
         "peak MB node/\nworker/scorer",
     ):
