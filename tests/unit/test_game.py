@@ -73,6 +73,9 @@ def test_the_overlap_share_is_common_and_the_rest_differs() -> None:
         for peer in PEERS
     ]
     assert len({row[0] for row in keys}) == 1
+    few = msgspec.structs.replace(GAME, slots=2)  # half a slot is no slot
+    firsts = {slot_request(beacon, peer, 0, few, ENVIRONMENTS).seed_key for peer in PEERS}
+    assert len(firsts) == len(PEERS)
     assert len({key for row in keys for key in row[1:]}) == 3 * len(PEERS)
 
 

@@ -5,7 +5,6 @@ picks its tasks and nobody needs to be told them.
 """
 
 from collections.abc import Sequence
-from math import ceil
 
 from rlswarm._core import prf
 from rlswarm.game.stages import Game
@@ -34,10 +33,10 @@ def slot_request(
 ) -> SlotRequest:
     """The task of slot `slot` of `peer` (Ed25519 public key).
 
-    The first `overlap` share of slots use the cohort's number in the peer's place and are the
-    same for the whole cohort. The environment is drawn by weight from the same PRF.
+    The first `overlap` share of slots (rounded down) use the cohort's number in the peer's place
+    and are the same for the whole cohort. The environment is drawn by weight from the same PRF.
     """
-    shared = slot < ceil(game.overlap * game.slots)
+    shared = slot < int(game.overlap * game.slots)
     owner = b"cohort" + cohort.to_bytes(4, "little") if shared else peer
     key = prf("rlswarm 2026 task slot", [beacon, owner, slot.to_bytes(2, "little")])
     draw = int.from_bytes(prf("rlswarm 2026 task environment", [key])[:8], "little")
