@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from processes import PATIENCE, NodeProcess, child, children_of, write_manifest
+
+# Several processes that load torch and play rounds by the clock: a loaded machine needs longer.
+pytestmark = pytest.mark.timeout(900)
 
 FINISHED = {
     "peer_id",

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from processes import NodeProcess, write_manifest
 
+# A new machine may have to download torch here.
+pytestmark = pytest.mark.timeout(1200)
+
 ROOT = Path(__file__).parents[2]
 MATURIN = Path(sys.executable).with_name("maturin")
 UV = Path(sys.executable).with_name("uv")
