@@ -47,6 +47,25 @@ def rlswarm(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str
     )
 
 
+def swarm_up_until(event: str, folder: Path, model: Path) -> "subprocess.Popen[str]":
+    """A running swarm of two nodes, one of which has just said `event`."""
+    write_manifest(folder / "swarm.toml", model)
+    swarm = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "rlswarm", "swarm", "up", "--nodes", "2", "--rounds", "50"),
+            *("--swarm", str(folder / "swarm.toml"), "--run-dir", str(folder / "run")),
+            "--json",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert swarm.stdout is not None
+    for line in swarm.stdout:
+        if json.loads(line)["event"] == event:
+            break
+    return swarm
+
+
 def test_swarm_up_runs_three_nodes_that_agree(
     tmp_path: Path, tiny_model: Path, parity: Path
 ) -> None:
@@ -151,24 +170,11 @@ def test_a_killed_worker_and_a_hanging_scorer_are_replaced(
 
 
 def test_ctrl_c_stops_a_whole_swarm(tmp_path: Path, tiny_model: Path, parity: Path) -> None:
-    write_manifest(tmp_path / "swarm.toml", tiny_model)
-    swarm = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "rlswarm", "swarm", "up", "--nodes", "2", "--rounds", "50"),
-            *("--swarm", str(tmp_path / "swarm.toml"), "--run-dir", str(tmp_path / "run")),
-            "--json",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert swarm.stdout is not None
-    for line in swarm.stdout:
-        if json.loads(line)["event"] == "learned":
-            break
+    swarm = swarm_up_until("learned", tmp_path, tiny_model)
     family = [pid for pid, _ in children_of(swarm.pid)]
     assert len(family) == 6
     swarm.send_signal(signal.SIGINT)
+    assert swarm.stdout is not None
     rest = swarm.stdout.read()
     assert swarm.wait(PATIENCE) == 130
     last = json.loads(rest.splitlines()[-1])
@@ -180,20 +186,7 @@ def test_ctrl_c_stops_a_whole_swarm(tmp_path: Path, tiny_model: Path, parity: Pa
 def test_no_node_outlives_a_swarm_that_was_killed(
     tmp_path: Path, tiny_model: Path, parity: Path
 ) -> None:
-    write_manifest(tmp_path / "swarm.toml", tiny_model)
-    swarm = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "rlswarm", "swarm", "up", "--nodes", "2", "--rounds", "50"),
-            *("--swarm", str(tmp_path / "swarm.toml"), "--run-dir", str(tmp_path / "run")),
-            "--json",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert swarm.stdout is not None
-    for line in swarm.stdout:
-        if json.loads(line)["event"] == "ready":
-            break
+    swarm = swarm_up_until("ready", tmp_path, tiny_model)
     family = [pid for pid, _ in children_of(swarm.pid)]
     swarm.kill()
     swarm.wait()

@@ -75,5 +75,5 @@ def _evaluation_seeds(name: str, count: int) -> Iterator[int]:
 def _generate(environment: Environment, seed: int) -> Item | None:
     try:
         return environment.generate(seed)
-    except Exception:
+    except Exception:  # an environment may raise anything for a seed that has no task
         return None

@@ -104,7 +104,7 @@ def can_be_judged(reference: str) -> bool:
     """Whether this grader knows what to do with a problem's right answer."""
     try:
         return judge(reference, reference) == 1.0
-    except Exception:
+    except Exception:  # whatever the parsers raise, it can't be judged
         return False
 
 

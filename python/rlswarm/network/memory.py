@@ -6,9 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rlswarm._core import Header, Record, RecordError, decode_header, open_body
-from rlswarm.network.transport import Arrival
-
-ROLLOUTS = 1
+from rlswarm.network.transport import ROLLOUTS, Arrival
 
 
 class MemoryNetwork:

@@ -10,6 +10,9 @@ import msgspec
 
 from rlswarm._core import Header, Record
 
+ROLLOUTS = 1
+"""The record kind whose body stays with its author until it is revealed."""
+
 
 class Arrival(msgspec.Struct, frozen=True):
     """Something that came from the network, already verified."""

@@ -16,7 +16,7 @@ from rlswarm.game.tasks import lottery, sampling_key
 from rlswarm.journal.journal import Journal
 from rlswarm.ledger.ledger import Ledger, compute_ledger
 from rlswarm.names import animal_name
-from rlswarm.network.transport import Arrival, Transport
+from rlswarm.network.transport import ROLLOUTS, Arrival, Transport
 from rlswarm.node.clock import Clock
 from rlswarm.node.evaluation import held_out_accuracy
 from rlswarm.node.judge import Judge
@@ -35,9 +35,6 @@ from rlswarm.worker.messages import (
     Sampled,
     TrainGroup,
 )
-
-ROLLOUTS = 1
-"""Record kind (design §4)."""
 
 PUBLISH_SECONDS = 0.25
 """Kept free at the end of a window to seal and announce."""

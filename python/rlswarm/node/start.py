@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from rlswarm._core import Identity
 from rlswarm.config.manifest import Manifest, load_manifest, render_manifest
 from rlswarm.config.presets import starter_manifest
 from rlswarm.errors import StorageError
@@ -61,8 +62,8 @@ def start_node(options: StartOptions) -> None:
     home = Home(options.home or default_home())
     try:
         manifest = _manifest(options, home, tell)
-        home.identity()
-        asyncio.run(_run(options, home, manifest, tell))
+        identity = home.identity()
+        asyncio.run(_run(options, home, manifest, identity, tell))
     finally:
         home.close()
 
@@ -87,14 +88,18 @@ def _manifest(options: StartOptions, home: Home, tell: "Tell") -> Manifest:
 Tell = Callable[[str, dict[str, Any]], None]
 
 
-async def _run(options: StartOptions, home: Home, manifest: Manifest, tell: Tell) -> None:
-    playing = asyncio.create_task(_live(options, home, manifest, tell))
+async def _run(
+    options: StartOptions, home: Home, manifest: Manifest, identity: Identity, tell: Tell
+) -> None:
+    playing = asyncio.create_task(_live(options, home, manifest, identity, tell))
     _on_signals(playing, tell)
     with contextlib.suppress(asyncio.CancelledError):
         await playing
 
 
-async def _live(options: StartOptions, home: Home, manifest: Manifest, tell: Tell) -> None:
+async def _live(
+    options: StartOptions, home: Home, manifest: Manifest, identity: Identity, tell: Tell
+) -> None:
     """Everything between the first child and the last; cancelling it stops the node in order."""
 
     def trouble(sentence: str) -> None:
@@ -123,7 +128,6 @@ async def _live(options: StartOptions, home: Home, manifest: Manifest, tell: Tel
             peers = [*peers, *msgspec.json.decode(await gone, type=Go).peers]
             assert options.manifest is not None
             manifest = load_manifest(options.manifest)
-        identity = home.identity()
         transport = Libp2pTransport(
             identity,
             manifest,

@@ -140,7 +140,7 @@ class Scorer:
                 item = environment.generate(answer.seed)
             except MemoryError:
                 raise
-            except Exception:
+            except Exception:  # a seed without a task has no right answer, for anybody
                 return None
             self._remember(answer.environment, answer.seed, item)
         return environment.score(answer.text, item)
