@@ -44,6 +44,7 @@ class LazyGroup(click.Group):
         "swarm": ("rlswarm.cli.swarm:swarm", "Make, inspect or run a whole swarm."),
         "rounds": ("rlswarm.cli.rounds:rounds", "What happened in each round, and why."),
         "keys": ("rlswarm.cli.keys:keys", "The node's identity."),
+        "model": ("rlswarm.cli.model:model", "The models here, and what training made of them."),
         "env": ("rlswarm.cli.env:env", "The environments that tasks come from."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
