@@ -313,12 +313,12 @@ def test_slots_must_be_taken_in_order() -> None:
     async def script(swarm: SimulatedSwarm) -> None:
         swarm.add(rounds=1)
         picker = swarm.add(rounds=1)
-        original = picker.node._requests
+        original = picker.node._player._requests
 
         def from_the_second(state, stage, planned):  # type: ignore[no-untyped-def]
             return original(state, stage, planned[1:] if stage == 0 else planned)
 
-        picker.node._requests = from_the_second  # type: ignore[method-assign]
+        picker.node._player._requests = from_the_second  # type: ignore[method-assign]
         await swarm.finish()
 
     honest, picker = simulate(script).nodes

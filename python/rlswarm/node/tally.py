@@ -4,12 +4,15 @@ import statistics
 from typing import Any
 
 from rlswarm.resources import peak_rss
+from rlswarm.worker.messages import Learned
 
 
 class Tally:
     """Counts and times since the node started."""
 
-    def __init__(self) -> None:
+    def __init__(self, started: float) -> None:
+        """`started`: Unix seconds at which the node's process began."""
+        self.started = started
         self.rounds = 0
         self.learn_steps = 0
         self.own_used = 0
@@ -24,6 +27,23 @@ class Tally:
         self.worker_peak_rss = 0
         """Bytes."""
         self.heldout: dict[str, Any] = {"heldout_before": None, "heldout_after": None}
+
+    def learned(self, learned: Learned, now: float) -> None:
+        """Note a learn window that ended at `now` (Unix seconds)."""
+        self.worker_peak_rss = max(self.worker_peak_rss, learned.peak_rss)
+        self.own_used += learned.own_used
+        self.external_used += learned.external_used
+        if learned.stepped:
+            self.learn_steps += 1
+            if self.first_learn_step is None:
+                self.first_learn_step = now - self.started
+
+    def round_over(self, mean_reward: float | None, seconds: float) -> None:
+        """Note a played round."""
+        self.rounds += 1
+        self.round_seconds.append(seconds)
+        if mean_reward is not None:
+            self.rewards.append(mean_reward)
 
     def summary(self, peer_id: str, scorer_peak_rss: int) -> dict[str, Any]:
         """The fields of ``swarm up --json`` (``docs/reference/events.md``)."""

@@ -1,0 +1,46 @@
+"""The end of a round: its ledger, and what came of it."""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from rlswarm.game.round import PlayedGroup, Round
+from rlswarm.journal.journal import Journal
+from rlswarm.ledger.ledger import Ledger, compute_ledger
+from rlswarm.node.report import Report
+from rlswarm.node.tally import Tally
+
+
+def decide_ledger(
+    swarm: bytes, state: Round, *, journal: Journal, tally: Tally, report: Report, now: float
+) -> Ledger:
+    """The ledger of a round whose records are judged, noted and told."""
+    ledger = compute_ledger(swarm, state)
+    journal.ledger(ledger, now)
+    tally.roots[state.number] = ledger.root.hex()
+    report(
+        "ledger",
+        state.number,
+        root=ledger.root.hex(),
+        peers=sum(1 for line in ledger.lines if line.work),
+        groups=sum(line.groups for line in ledger.lines),
+    )
+    return ledger
+
+
+def earned(state: Round, author: bytes) -> dict[str, Any]:
+    """`mean_reward` of an author's answers to tasks (None without any) and `rewards` by stage."""
+    own = state.own_groups(author)
+    stages = state.game.stages
+    return {
+        "mean_reward": _mean(g for g in own if stages[g.stage].inputs == "task"),
+        "rewards": {
+            rules.name: _mean(g for g in own if g.stage == index)
+            for index, rules in enumerate(stages)
+        },
+    }
+
+
+def _mean(groups: Iterable[PlayedGroup]) -> float | None:
+    known = [group.mean_reward for group in groups if group.mean_reward is not None]
+    return round(statistics.fmean(known), 4) if known else None

@@ -1,0 +1,86 @@
+"""What arrives from peers: into the round that it belongs to, and into the journal."""
+
+from collections.abc import Callable
+
+from rlswarm._core import Header
+from rlswarm.config.manifest import Manifest
+from rlswarm.game.round import Round
+from rlswarm.journal.journal import Journal
+from rlswarm.names import animal_name
+from rlswarm.network.transport import ROLLOUTS, Arrival, Transport
+from rlswarm.node.clock import Clock
+from rlswarm.node.report import Report
+
+
+class Intake:
+    """The node's ear."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        round_of: Callable[[int], Round],
+        *,
+        transport: Transport,
+        journal: Journal,
+        clock: Clock,
+        report: Report,
+    ) -> None:
+        """`round_of` gives the state of a round by its number."""
+        self._manifest = manifest
+        self._round_of = round_of
+        self._transport = transport
+        self._journal = journal
+        self._clock = clock
+        self._report = report
+
+    async def receive(self) -> None:
+        """Take in whatever comes, until cancelled."""
+        while True:
+            for arrival in await self._transport.receive():
+                try:
+                    self._arrived(arrival)
+                except Exception as error:  # a stranger's record must never end training
+                    self._report.trouble(
+                        f"a record could not be taken in ({type(error).__name__}: {error})"
+                    )
+
+    def _arrived(self, arrival: Arrival) -> None:
+        header = arrival.header
+        if arrival.kind == "header" and header is not None:
+            if (state := self._state_of(header)) is not None:
+                held = state.add_header(header, arrival.at)
+                self._journal.record(header, arrival.at, in_time=held.in_time, own=False, body=None)
+        elif arrival.kind == "body" and header is not None:
+            if (state := self._state_of(header)) is not None:
+                held = state.add_header(header, arrival.at)
+                state.add_body(header, arrival.body)
+                self._journal.record(
+                    header, held.arrived, in_time=held.in_time, own=False, body=arrival.body
+                )
+        elif arrival.kind in ("peer_joined", "peer_left"):
+            self._report(
+                arrival.kind,
+                peer_id=arrival.peer,
+                name=animal_name(arrival.peer),
+                address=arrival.detail,
+                peers=len(self._transport.peers()),
+            )
+        elif arrival.kind == "other_swarm":
+            self._report.trouble(
+                f"a peer of another swarm was left alone ({arrival.peer} at {arrival.detail}); "
+                "check that both use the same swarm.toml"
+            )
+        elif arrival.kind == "unreachable":
+            self._report.trouble(
+                f"can't reach {arrival.detail}; trying again in the background, going on alone "
+                "until then"
+            )
+
+    def _state_of(self, header: Header) -> Round | None:
+        """The round of a rollouts record, if it is young enough to be of use."""
+        now = self._manifest.round_at(self._clock.now())
+        if header.kind != ROLLOUTS:
+            return None
+        if not now - self._manifest.rounds.staleness <= header.round <= now + 1:
+            return None
+        return self._round_of(header.round)

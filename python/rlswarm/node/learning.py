@@ -1,0 +1,118 @@
+"""The learn window: the pool of verified groups, own and peers', and one step from it a round."""
+
+from collections.abc import Iterable, Mapping
+
+from rlswarm.config.manifest import Manifest
+from rlswarm.game.inputs import Quote
+from rlswarm.game.round import PlayedGroup, Round
+from rlswarm.node.clock import Clock
+from rlswarm.node.processes import RestartedError, Worker
+from rlswarm.node.report import Report
+from rlswarm.node.tally import Tally
+from rlswarm.scorer.messages import MICRO
+from rlswarm.worker.messages import Learn, Learned, TrainGroup
+
+LEARN_SECONDS = 0.5
+"""Kept free before the next round opens."""
+
+MIN_LEARN = 0.5
+"""A learn window with less time left than this is not entered."""
+
+
+class Learner:
+    """Keeps what may still teach and hands it to the worker."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        me: bytes,
+        *,
+        worker: Worker,
+        clock: Clock,
+        report: Report,
+        tally: Tally,
+    ) -> None:
+        """`me` is the own public key."""
+        self._manifest = manifest
+        self._me = me
+        self._worker = worker
+        self._clock = clock
+        self._report = report
+        self._tally = tally
+        self._pool: dict[Quote, tuple[int, str, PlayedGroup]] = {}
+
+    def add(
+        self, number: int, groups: Iterable[PlayedGroup], peer_ids: Mapping[bytes, str]
+    ) -> None:
+        """Verified groups of a round; `peer_ids` names their authors by public key."""
+        for group in groups:
+            name = Quote(group.record, group.slot)
+            self._pool[name] = (number, peer_ids[group.author], group)
+
+    def forget_before(self, oldest: int) -> None:
+        """Drop what was sampled before round `oldest`."""
+        self._pool = {name: entry for name, entry in self._pool.items() if entry[0] >= oldest}
+
+    async def learn(self, state: Round) -> Learned | None:
+        """Learn from the whole pool within what is left of the round."""
+        pool = [
+            (name, born, peer_id, group)
+            for name, (born, peer_id, group) in sorted(self._pool.items())
+            if all(reward is not None for reward in group.rewards)
+        ]
+        own = sum(group.author == self._me for *_, group in pool)
+        self._tally.external_available += sum(
+            born == state.number and group.author != self._me for _, born, _, group in pool
+        )
+        budget = self._manifest.opens(state.number + 1) - self._clock.now() - LEARN_SECONDS
+        if budget < MIN_LEARN:
+            self._report("learn_skipped", state.number, reason="no time left in the round")
+            return None
+        request = Learn(
+            round=state.number,
+            groups=tuple(
+                TrainGroup(
+                    prompt=group.prompt,
+                    rollouts=group.rollouts,
+                    rewards=tuple((reward or 0) / MICRO for reward in group.rewards),
+                    sender="" if group.author == self._me else peer_id,
+                    age=state.number - born,
+                )
+                for _, born, peer_id, group in pool
+            ),
+            budget=budget,
+        )
+        try:
+            learned = await self._worker.learn(request)
+        except RestartedError:
+            self._report("learn_skipped", state.number, reason="the worker was restarted")
+            return None
+        for index in learned.used:
+            self._pool.pop(pool[index][0], None)
+        self._pool = {
+            name: entry for name, entry in self._pool.items() if len(set(entry[2].rewards)) > 1
+        }
+        if learned.checkpoint_error:
+            self._report.trouble(
+                f"the checkpoint of round {state.number} could not be written "
+                f"({learned.checkpoint_error}); training goes on from memory"
+            )
+        self._tally.learned(learned, self._clock.now())
+        self._report(
+            "learned",
+            state.number,
+            stepped=learned.stepped,
+            own_used=learned.own_used,
+            own_groups=own,
+            external_used=learned.external_used,
+            external_groups=len(pool) - own,
+            own_informative=learned.own_informative,
+            external_informative=learned.external_informative,
+            tokens=learned.tokens,
+            loss=round(learned.loss, 6),
+            gradient_norm=round(learned.gradient_norm, 6),
+            effective_sample_size=round(learned.effective_sample_size, 4),
+            refused=[list(pair) for pair in learned.refused],
+            seconds=round(learned.seconds, 3),
+        )
+        return learned

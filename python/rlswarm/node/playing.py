@@ -1,0 +1,172 @@
+"""Playing a stage: what to sample, how much of it fits, and what is committed to and announced."""
+
+import contextlib
+
+from rlswarm._core import CoreError, Identity, Record, seal
+from rlswarm.config.manifest import Manifest
+from rlswarm.game.inputs import Quote
+from rlswarm.game.rollouts import Group, encode_body
+from rlswarm.game.round import Round
+from rlswarm.game.tasks import sampling_key
+from rlswarm.journal.journal import Journal
+from rlswarm.network.transport import ROLLOUTS, Transport
+from rlswarm.node.clock import Clock
+from rlswarm.node.judge import Judge
+from rlswarm.node.pace import Pace
+from rlswarm.node.processes import RestartedError, Worker
+from rlswarm.node.report import Report
+from rlswarm.worker.messages import GroupRequest, Sample, Sampled
+
+PUBLISH_SECONDS = 0.25
+"""Kept free at the end of a window to seal and announce."""
+
+MIN_WINDOW = 0.5
+"""A window with less time left than this is not entered."""
+
+
+class Player:
+    """A node's own part in the stages of a round."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        identity: Identity,
+        *,
+        transport: Transport,
+        worker: Worker,
+        judge: Judge,
+        journal: Journal,
+        clock: Clock,
+        report: Report,
+    ) -> None:
+        self.base = self.adapter = bytes(32)
+        """The policy that the next header names."""
+        self._manifest = manifest
+        self._identity = identity
+        self._transport = transport
+        self._worker = worker
+        self._judge = judge
+        self._journal = journal
+        self._clock = clock
+        self._report = report
+        self._swarm = manifest.swarm_id
+        self._me = identity.public_key
+        self._pace = Pace(manifest.game.slots)
+        self._sequence = journal.next_sequence()
+
+    async def take_part(self, state: Round, stage: int) -> Record | None:
+        """Play a stage: sample, seal, announce. None if there was nothing to do or no time."""
+        rules, times = self._manifest.game.stages[stage], state.times[stage]
+        left = times.closes - self._clock.now() - PUBLISH_SECONDS
+        if left < MIN_WINDOW:
+            self._report("stage_skipped", state.number, stage=rules.name, reason="no time left")
+            return None
+        planned = state.inputs(stage, self._me, self._pace.slots(stage, left))
+        try:
+            await self._judge.ensure_tasks(
+                state, [state.task_slot(self._me, stage, slot, q) for slot, q in planned]
+            )
+            chosen, requests = self._requests(state, stage, planned)
+            if not chosen:
+                self._report("stage_skipped", state.number, stage=rules.name, reason="no inputs")
+                return None
+            left = times.closes - self._clock.now() - PUBLISH_SECONDS
+            sampled = await self._worker.sample(
+                Sample(tuple(requests), budget=max(0.0, left), stop=rules.stop)
+            )
+        except RestartedError:
+            self._report("stage_skipped", state.number, stage=rules.name, reason="restarted")
+            return None
+        return self._publish(state, stage, chosen, sampled)
+
+    def _requests(
+        self, state: Round, stage: int, planned: list[tuple[int, tuple[Quote, ...]]]
+    ) -> tuple[list[tuple[int, tuple[Quote, ...]]], list[GroupRequest]]:
+        chosen, requests = [], []
+        for slot, quotes in planned:
+            place = state.task_slot(self._me, stage, slot, quotes)
+            if place not in state.tasks:
+                continue
+            requests.append(
+                GroupRequest(
+                    prompt=state.prompt(self._me, stage, slot, quotes),
+                    key=sampling_key(state.lottery, self._me, stage, slot, state.tasks[place].seed),
+                    samples=self._manifest.game.group_size,
+                    max_tokens=self._manifest.game.stages[stage].max_tokens,
+                )
+            )
+            chosen.append((slot, quotes))
+        return chosen, requests
+
+    def _publish(
+        self,
+        state: Round,
+        stage: int,
+        chosen: list[tuple[int, tuple[Quote, ...]]],
+        sampled: Sampled,
+    ) -> Record | None:
+        rules = self._manifest.game.stages[stage]
+        groups = [
+            Group(slot, quotes, rollouts)
+            for (slot, quotes), rollouts in zip(chosen, sampled.groups, strict=True)
+            if all(rollout.tokens for rollout in rollouts)
+        ]
+        cut = any(
+            r.truncated and len(r.tokens) // 4 < rules.max_tokens
+            for rollouts in sampled.groups
+            for r in rollouts
+        )
+        self._pace.measured(stage, len(chosen), sampled.seconds, cut=cut)
+        if not groups:
+            self._report("stage_skipped", state.number, stage=rules.name, reason="too slow")
+            return None
+        body = encode_body(groups)
+        now = self._clock.now()
+        record = seal(
+            self._identity,
+            swarm=self._swarm,
+            kind=ROLLOUTS,
+            round=state.number,
+            lottery_root=bytes(32),
+            stage=stage,
+            slots=[group.slot for group in groups],
+            sequence=self._sequence,
+            created_at_ms=round(now * 1000),
+            base=self.base,
+            adapter=self.adapter,
+            persona="",
+            body=body,
+        )
+        self._sequence += 1
+        held = state.add_header(record.header, now)
+        state.add_body(record.header, body)
+        self._journal.record(record.header, now, in_time=held.in_time, own=True, body=body)
+        try:
+            self._transport.announce(record)
+        except CoreError as error:
+            self._report.trouble(f"the {rules.name} stage could not be announced: {error}")
+            return None
+        self._report(
+            "stage",
+            state.number,
+            stage=rules.name,
+            groups=len(groups),
+            tokens=sampled.tokens,
+            prompt_tokens=sampled.prompt_tokens,
+            seconds=round(sampled.seconds, 3),
+            bytes=record.header.body_stored,
+        )
+        return record
+
+    async def collect(self, state: Round, stage: int) -> None:
+        """Until the reveal deadline: pull the bodies that gossip did not bring."""
+        times = state.times[stage]
+        await self._clock.sleep_until(
+            min(times.reveals, self._clock.now() + (times.reveals - times.closes) / 4)
+        )
+        left = times.reveals + self._manifest.rounds.settle - self._clock.now()
+        for header in state.missing_bodies(stage):
+            if header.author != self._me and left > 0:
+                # The endpoint may have forgotten a header that it passed on long ago.
+                with contextlib.suppress(CoreError):
+                    self._transport.fetch(header, left)
