@@ -34,7 +34,7 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
     ends a turn). Equal seeds give equal files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tokenizer(folder)
+    write_tokenizer(folder)
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -85,7 +85,8 @@ def _weights(seed: int) -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path) -> None:
+    """The byte-level tokenizer of `make_tiny_model`, with its chat template."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate((*SPECIAL, *letters))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))

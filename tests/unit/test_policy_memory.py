@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlswarm.errors import ModelError, NotEnoughMemoryError
-from rlswarm.policy.memory import GIB, Memory, ModelFacts, free_memory, model_facts, plan
+from rlswarm.policy.facts import ModelFacts, model_facts
+from rlswarm.policy.memory import GIB, Memory, free_memory, plan
 from rlswarm.worker.messages import LoraShape
 from tiny_model import make_tiny_model
 

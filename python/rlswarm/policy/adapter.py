@@ -12,30 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from rlswarm._core import blake3, prf, uniforms
-from rlswarm.errors import ModelError
+from rlswarm.policy.facts import adapted_layers
 from rlswarm.worker.messages import LoraShape
 
 
 def attach(model: nn.Module, shape: LoraShape) -> nn.Module:
     """Wrap a transformers model in a peft LoRA whose only trainable numbers are the B matrices.
 
-    Raises ModelError if no module of the model has a name in `shape.targets`.
+    Raises ModelError if the model has no such layers as `shape.targets` names.
     """
     from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
 
     settings = LoraConfig(
         r=shape.rank,
         lora_alpha=shape.alpha,
-        target_modules=list(shape.targets),
+        target_modules=list(adapted_layers(dict(model.named_parameters()), shape)),
         lora_dropout=0.0,
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.modules()),
         task_type="CAUSAL_LM",
     )
-    try:
-        wrapped: nn.Module = get_peft_model(model, settings)
-    except ValueError as error:
-        raise ModelError(
-            f"this model has no layers named {', '.join(shape.targets)} to adapt"
-        ) from error
+    wrapped: nn.Module = get_peft_model(model, settings)
     for name, parameter in wrapped.named_parameters():
         parameter.requires_grad_("lora_B" in name)
         # peft may follow the model's dtype; small updates need fp32.

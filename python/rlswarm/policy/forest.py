@@ -47,16 +47,18 @@ class Forest:
         """Position ids of the tokens from place `start` on: int64 [1, tokens]."""
         return torch.tensor([self._position[start:]], device=self._device)
 
-    def mask(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+    def mask(self, start: int, stop: int, dtype: torch.dtype, window: int = 0) -> Tensor:
         """Additive attention mask: queries at places start..stop, keys at places 0..stop.
 
         Shape [1, 1, stop − start, stop]; 0 where a query sees a key, −inf elsewhere. No row is
-        all −inf, as every token sees itself.
+        all −inf, as every token sees itself. `window` > 0 hides keys that many positions back.
         """
         segment = torch.tensor(self._segment[:stop], device=self._device)
         position = torch.tensor(self._position[:stop], device=self._device)
         sees = self._ancestry()[segment[start:]][:, segment]
         sees &= position[None, :] <= position[start:, None]
+        if window:
+            sees &= position[None, :] > position[start:, None] - window
         mask = torch.zeros(sees.shape, dtype=dtype, device=self._device)
         return mask.masked_fill_(~sees, -torch.inf)[None, None]
 

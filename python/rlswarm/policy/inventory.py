@@ -8,8 +8,8 @@ from typing import Literal
 
 from rlswarm.errors import ModelError
 from rlswarm.policy.cache import cache_folder, file_digest
+from rlswarm.policy.facts import model_facts
 from rlswarm.policy.gguf import converted_folder
-from rlswarm.policy.memory import model_facts
 from rlswarm.policy.source import BUNDLED, find
 from rlswarm.worker.messages import LoraShape
 

@@ -4,16 +4,11 @@
 only part that asks the machine.
 """
 
-import json
-import struct
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import Any
 
-from rlswarm.errors import ModelError, NotEnoughMemoryError
-from rlswarm.policy.source import weight_files
-from rlswarm.worker.messages import LoraShape
+from rlswarm.errors import NotEnoughMemoryError
+from rlswarm.policy.facts import ModelFacts
 
 RUNTIME = 720 << 20
 """Bytes that Python with torch, transformers and peft takes before any weight (0.68 GB seen)."""
@@ -38,24 +33,6 @@ LEAST_TOKENS = 256
 """Tokens of the shortest learning pass that is any use: one prompt and one completion."""
 
 GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What the files say about a model."""
-
-    parameters: int
-    layers: int
-    hidden: int
-    inner: int
-    heads: int
-    key_heads: int
-    head_width: int
-    vocabulary: int
-    adapter: int
-    """Trainable numbers: the B matrices of the adapter."""
-    frozen_adapter: int
-    """Numbers in the frozen A matrices."""
 
 
 @dataclass(frozen=True)
@@ -129,38 +106,6 @@ def plan(facts: ModelFacts, memory: Memory, micro_batch: int = 0) -> Plan:
     )
 
 
-def model_facts(folder: Path, lora: LoraShape) -> ModelFacts:
-    """Read config and safetensors headers, no weights. Raises ModelError."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in weight_files(folder):
-        shapes |= _shapes(file)
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = config.get("text_config", config)
-        hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-        trained = frozen = 0
-        for name, shape in shapes.items():
-            if name.endswith(".weight") and name.split(".")[-2] in lora.targets and len(shape) == 2:
-                trained += shape[0] * lora.rank
-                frozen += shape[1] * lora.rank
-        return ModelFacts(
-            parameters=sum(prod(shape) for shape in shapes.values()),
-            layers=int(config["num_hidden_layers"]),
-            hidden=hidden,
-            inner=int(config["intermediate_size"]),
-            heads=heads,
-            key_heads=int(config.get("num_key_value_heads") or heads),
-            head_width=int(config.get("head_dim") or hidden // heads),
-            vocabulary=int(config["vocab_size"]),
-            adapter=trained,
-            frozen_adapter=frozen,
-        )
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"{folder / 'config.json'} does not describe a decoder with attention ({error!r})"
-        ) from error
-
-
 def free_memory() -> int:
     """Bytes this process may still take: the machine's, its cgroup's and RLIMIT_AS's minimum."""
     import psutil
@@ -201,16 +146,3 @@ def _token_bytes(facts: ModelFacts, size: int) -> int:
     """
     attention = 4 * facts.heads * facts.head_width + 2 * facts.key_heads * facts.head_width
     return facts.layers * (3 * facts.inner + 8 * facts.hidden + attention) * size
-
-
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor shapes from a safetensors header."""
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > 100 << 20:
-                raise ValueError("header too long")
-            header: dict[str, Any] = json.loads(stream.read(length))
-        return {n: tuple(e["shape"]) for n, e in header.items() if n != "__metadata__"}
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise ModelError(f"{file} is not a safetensors file ({error})") from error

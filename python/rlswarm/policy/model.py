@@ -7,10 +7,15 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rlswarm.errors import ModelError, NotEnoughMemoryError
 from rlswarm.policy.adapter import adapter_hash, attach, trained
-from rlswarm.policy.memory import Memory, Plan, free_memory, model_facts, plan
+from rlswarm.policy.attention import AttentionKinds, Masks, attention_kinds
+from rlswarm.policy.facts import model_facts
+from rlswarm.policy.forest import Forest
+from rlswarm.policy.memory import Memory, Plan, free_memory, plan
+from rlswarm.policy.probe import check_policy
 from rlswarm.policy.render import Renderer
 from rlswarm.policy.source import ModelFiles
 from rlswarm.worker.messages import LoraShape
@@ -22,6 +27,8 @@ transformers.utils.logging.disable_progress_bar()
 class Policy:
     """A causal language model with its adapter, ready to sample and to learn."""
 
+    kind: str
+    """transformers' name of the architecture."""
     model: nn.Module
     """The peft model; its trainable parameters are `adapter`'s."""
     body: nn.Module
@@ -32,6 +39,7 @@ class Policy:
     adapter: dict[str, nn.Parameter]
     renderer: Renderer
     end_tokens: frozenset[int]
+    attention: AttentionKinds
     longest: int
     """Most tokens of prompt and completion together."""
     plan: Plan
@@ -53,16 +61,24 @@ class Policy:
         context: AbstractContextManager[None] = self.model.disable_adapter()  # type: ignore[operator]
         return context
 
-    def hidden(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
+    def masks(self, forest: Forest, start: int, stop: int) -> Masks:
+        """What `hidden` takes: queries at places start..stop of a forest, keys at 0..stop."""
+        return self.attention.masks(forest, start, stop, self.head.dtype)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits [n, V] of last hidden states [n, H], in the head's dtype."""
+        return F.linear(hidden, self.head, self.head_bias)
+
+    def hidden(self, ids: Tensor, positions: Tensor, masks: Masks, cache: Any = None) -> Tensor:
         """Last hidden states [n, H] of one row of tokens.
 
-        `ids` and `positions` int64 [1, n]; `mask` additive [1, 1, n, cached + n]; `cache` a
-        transformers DynamicCache that is read and extended.
+        `ids` and `positions` int64 [1, n]; `masks` as `masks` gives them, over all cached tokens
+        and these; `cache` a transformers DynamicCache that is read and extended.
         """
         out = self.body(
             input_ids=ids,
             position_ids=positions,
-            attention_mask=mask,
+            attention_mask=masks,
             past_key_values=cache,
             use_cache=cache is not None,
         )
@@ -96,14 +112,18 @@ def load_policy(
                 f"the model does not fit on the GPU beside what runs there ({chosen})"
             ) from error
     head = model.get_output_embeddings()
-    longest = _checked(model.config, head)
+    text = model.config.get_text_config(decoder=True)
+    attention = attention_kinds(text)
+    if not isinstance(head, nn.Linear):
+        raise ModelError(f"{text.model_type} has no plain output layer, so it can't be trained")
     renderer = Renderer(files.folder, files.tokenizer)
     ends = _end_tokens(model, renderer)
     body = model.base_model
     adapted = attach(model, lora)
     adapted.eval()  # no dropout anywhere: log-probs of sampling and learning must agree
     head.requires_grad_(False)
-    return Policy(
+    policy = Policy(
+        kind=text.model_type,
         model=adapted,
         body=body,
         head=head.weight,
@@ -111,10 +131,13 @@ def load_policy(
         adapter=trained(adapted),
         renderer=renderer,
         end_tokens=ends,
-        longest=longest,
+        attention=attention,
+        longest=int(getattr(text, "max_position_embeddings", 0) or 1 << 20),
         plan=chosen,
         base=files.base,
     )
+    check_policy(policy)
+    return policy
 
 
 def _memory(gpu: bool, allowed: int) -> Memory:
@@ -132,21 +155,6 @@ def _multiplies_bf16() -> bool:
     """Whether this CPU has instructions for bf16 matrices (AVX-512 BF16 or AMX)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, bool)() for probe in probes)
-
-
-def _checked(config: Any, head: Any) -> int:
-    """Longest sequence of a model that `Forest` masks describe. Raises ModelError on others."""
-    text = config.get_text_config(decoder=True)
-    if getattr(text, "final_logit_softcapping", None) or getattr(text, "logit_scale", None):
-        raise ModelError(f"models that transform their logits ({text.model_type}) don't work yet")
-    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
-    if not isinstance(head, nn.Linear) or not kinds <= {"full_attention", "sliding_attention"}:
-        raise ModelError(f"only decoders with attention in every layer work, not {text.model_type}")
-    longest = int(getattr(text, "max_position_embeddings", 0) or 1 << 20)
-    slides = "sliding_attention" in kinds or getattr(text, "use_sliding_window", True)
-    window = getattr(text, "sliding_window", None) if slides else None
-    # Inside the window, sliding attention is plain attention.
-    return min(longest, int(window)) if window else longest
 
 
 def _end_tokens(model: Any, renderer: Renderer) -> frozenset[int]:

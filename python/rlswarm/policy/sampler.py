@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 from transformers import DynamicCache
 
 from rlswarm._core import uniforms
@@ -175,12 +174,12 @@ class _Batch:
         policy = self._policy
         row = torch.tensor([ids], device=policy.device)
         positions = self._forest.positions(start)[:, : stop - start]
-        mask = self._forest.mask(start, stop, policy.head.dtype)
-        return policy.hidden(row, positions, mask, self._cache)
+        masks = policy.masks(self._forest, start, stop)
+        return policy.hidden(row, positions, masks, self._cache)
 
     def _draw(self, rows: list[_Row], hidden: torch.Tensor) -> None:
         policy = self._policy
-        logits = F.linear(hidden, policy.head, policy.head_bias)
+        logits = policy.logits(hidden)
         u = torch.tensor([row.u[len(row.tokens)] for row in rows], dtype=torch.float64)
         tokens, logprobs = draw(logits, u.to(logits.device), self._temperature)
         if not bool(torch.isfinite(logprobs).all()):

@@ -15,7 +15,8 @@ class LoraShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rank: int = 16
     alpha: float = 32.0
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    targets: tuple[str, ...] = ()
+    """Names of the layers that are adapted; none = the projections of the model's attention."""
     seed: int = 0
 
 

@@ -118,7 +118,7 @@ def logprobs(policy: Policy, passed: Pass, temperature: float) -> Tensor:
     hidden = policy.hidden(
         torch.tensor([ids], device=policy.device),
         forest.positions(0),
-        forest.mask(0, len(ids), policy.head.dtype),
+        policy.masks(forest, 0, len(ids)),
     )
     return linear_logprob(
         hidden[torch.tensor(predicting, device=policy.device)],
