@@ -60,7 +60,7 @@ def model_facts(folder: Path, lora: LoraShape) -> ModelFacts:
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = config.get("text_config", config)
-        sizes = {name: config.get(name, config.get(other)) for name, other in _ALIASES.items()}
+        sizes: dict[str, Any] = {n: config.get(n, config.get(o)) for n, o in _ALIASES.items()}
         hidden, heads = int(sizes["hidden_size"]), int(sizes["num_attention_heads"])
         trained = frozen = 0
         for name, shape in shapes.items():
