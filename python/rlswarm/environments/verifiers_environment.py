@@ -7,11 +7,15 @@ every node recomputes.
 
 import copy
 import importlib.metadata
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from rlswarm._core import blake3
 from rlswarm.environments.environment import Environment, Item, UnusableEnvironmentError
 from rlswarm.environments.problem_file import check_keys
+from rlswarm.environments.verifiers_library import run_without_waiting, scoring_library
 
 _SCORED = {"is_completed": True, "is_truncated": False}
 
@@ -31,16 +35,16 @@ class VerifiersEnvironment(Environment):
                 f"{name} needs id, the environment's name, and takes arguments, a table."
             )
         try:
-            import verifiers
-
-            self._environment = verifiers.load_environment(self._id, **arguments)
-            self._rows = self._environment.get_dataset()
+            with scoring_library() as verifiers:
+                self._environment = verifiers.load_environment(self._id, **arguments)
+                self._rows = self._environment.get_dataset()
+                single = isinstance(self._environment, verifiers.SingleTurnEnv)
         except Exception as error:
             raise UnusableEnvironmentError(
                 f"{name}: {self._id} can't be opened ({type(error).__name__}: {error}); install "
                 "its package and `verifiers<0.3` into this Python."
             ) from error
-        if not isinstance(self._environment, verifiers.SingleTurnEnv) or not len(self._rows):
+        if not single or not len(self._rows):
             raise UnusableEnvironmentError(
                 f"{name}: {self._id} is not a single-turn environment with rows; games with tools "
                 "or several turns can't be played."
@@ -52,7 +56,8 @@ class VerifiersEnvironment(Environment):
 
     @property
     def pins(self) -> tuple[str, ...]:
-        return (self.version, str(len(self._rows)))
+        rows = blake3(b"".join(blake3(msgspec.json.encode(row)) for row in self._rows))
+        return (self.version, f"{len(self._rows)} rows {rows.hex()}")
 
     def generate(self, seed: int) -> Item:
         row = self._rows[seed % len(self._rows)]
@@ -67,7 +72,7 @@ class VerifiersEnvironment(Environment):
         completion = [{"role": "assistant", "content": answer}]
         state = {**row, "input": row, "task": row, "completion": completion, "trajectory": []}
         state |= _SCORED
-        _finish(self._environment.rubric.score_rollout(state))
+        run_without_waiting(self._environment.rubric.score_rollout(state))
         return float(state["reward"])
 
 
@@ -81,13 +86,3 @@ def _text(prompt: Any) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(str(turn["content"]) for turn in prompt)
-
-
-def _finish(scoring: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine that never waits. An event loop would open a socket, which a scorer can't."""
-    try:
-        scoring.send(None)
-    except StopIteration:
-        return
-    scoring.close()
-    raise UnusableEnvironmentError("its score waits for something outside, such as a judge")

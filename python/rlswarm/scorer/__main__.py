@@ -3,7 +3,7 @@
 import contextlib
 import io
 
-from rlswarm.scorer.confinement import confine, settle_environment
+from rlswarm.scorer.confinement import confine, keep_what_imports_need, settle_environment
 
 
 class _Silence(io.TextIOBase):
@@ -16,6 +16,7 @@ class _Silence(io.TextIOBase):
 
 def main() -> None:
     settle_environment()
+    keep_what_imports_need()
     confine()
     # Imported only now, under the settled hash seed and the limits.
     from rlswarm.pipes import ChildPipe

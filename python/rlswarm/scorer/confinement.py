@@ -4,14 +4,19 @@ Environments parse text that strangers chose. Should one be talked into more, li
 Each measure applies where the platform has it; the rest of the scorer relies on none.
 """
 
+import builtins
 import ctypes
+import functools
+import io
 import os
 import platform
 import resource
 import signal
 import struct
 import sys
+import tempfile
 from collections.abc import Mapping
+from typing import Any
 
 ADDRESS_SPACE = 12 << 30
 """Bytes; generous, since numpy and tokenizers reserve far more than they use, and the sandbox
@@ -58,6 +63,28 @@ def settle_environment() -> None:
     if _SETTLED not in os.environ:
         wanted = scorer_environment(os.environ)
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
+
+
+def keep_what_imports_need() -> None:
+    """To be called before `confine`: some libraries open the null device to write, only to learn a
+    type, and look for a folder to write to, before anybody asked them to write anything. The null
+    device is opened for good and shared; the folder is named without a try."""
+    tempfile.tempdir = os.sep
+    null = os.open(os.devnull, os.O_RDWR)
+    open_file, open_descriptor = builtins.open, os.open
+
+    @functools.wraps(open_file)
+    def file(path: Any, *arguments: Any, **options: Any) -> Any:
+        return open_file(os.dup(null) if path == os.devnull else path, *arguments, **options)
+
+    @functools.wraps(open_descriptor)
+    def descriptor(path: Any, *arguments: Any, **options: Any) -> int:
+        if path == os.devnull:
+            return os.dup(null)
+        return open_descriptor(path, *arguments, **options)
+
+    builtins.open = io.open = file  # type: ignore[assignment]
+    os.open = descriptor
 
 
 def confine() -> None:
