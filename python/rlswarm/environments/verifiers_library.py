@@ -47,7 +47,7 @@ class _StandIn(Exception, metaclass=_StandInType):  # noqa: N818 - some are name
 
 
 def _stand_in(name: str) -> type[_StandIn]:
-    return _StandInType(name, (_StandIn,), {})
+    return _StandInType(name, (_StandIn,), {})  # type: ignore[return-value]
 
 
 class _StandInModule(types.ModuleType):
