@@ -69,3 +69,15 @@ class JournalError(RlswarmError):
     """The journal is damaged, or holds nothing about what was asked."""
 
     exit_code = 12
+
+
+class PasswordError(RlswarmError):
+    """A password is missing, wrong or can't be read."""
+
+    exit_code = 13
+
+
+class BindingError(RlswarmError):
+    """A binding of a peer key to an account can't be made or does not hold."""
+
+    exit_code = 14

@@ -54,6 +54,11 @@ def node() -> None:
     metavar="N",
     help="At the end measure accuracy on N held-out tasks of each environment.",
 )
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the password of encrypted keys; else RLSWARM_PASSWORD, the keyring, a prompt.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 @click.option("--hold", is_flag=True, hidden=True, help="Load, then wait for a line on stdin.")
 def start(
@@ -66,6 +71,7 @@ def start(
     memory: int,
     rounds: int | None,
     evaluate: int,
+    password_file: Path | None,
     as_json: bool,
     hold: bool,
 ) -> None:
@@ -87,6 +93,7 @@ def start(
             memory_bytes=memory * 1_000_000,
             rounds=rounds,
             evaluate=evaluate,
+            password_file=password_file,
             as_json=as_json,
             hold=hold,
         )

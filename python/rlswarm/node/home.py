@@ -1,4 +1,4 @@
-"""A node's folder: its key, its journal, its checkpoints; one node at a time."""
+"""A node's folder: its keys, its journal, its checkpoints; one node at a time."""
 
 import errno
 import fcntl
@@ -8,8 +8,7 @@ from typing import IO
 
 import platformdirs
 
-from rlswarm import _core
-from rlswarm.errors import KeyFileError, StorageError
+from rlswarm.errors import StorageError
 
 
 def default_home() -> Path:
@@ -47,10 +46,6 @@ class Home:
         return lock
 
     @property
-    def key_file(self) -> Path:
-        return self.path / "identity.pem"
-
-    @property
     def journal_file(self) -> Path:
         return self.path / "journal.sqlite3"
 
@@ -58,41 +53,8 @@ class Home:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def identity(self) -> _core.Identity:
-        """The node's key, made on first use (mode 0600). Raises KeyFileError, StorageError."""
-        if self.key_file.exists():
-            return read_identity(self.key_file)
-        identity = _core.Identity.generate()
-        part = self.key_file.with_suffix(".part")
-        try:
-            part.unlink(missing_ok=True)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(identity.to_pem())
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(self.key_file)
-        except OSError as error:
-            raise StorageError(
-                f"the key {self.key_file} can't be written: {_cause(error)}"
-            ) from None
-        return identity
-
     def close(self) -> None:
         self._lock.close()
-
-
-def read_identity(path: Path) -> _core.Identity:
-    """Read a key file. Raises KeyFileError with what is wrong and what to do."""
-    remedy = "restore it from a backup, or move it away to get a new identity"
-    try:
-        return _core.Identity.from_pem(path.read_text(encoding="ascii"))
-    except (_core.KeyFileError, UnicodeDecodeError) as error:
-        raise KeyFileError(
-            f"the key file {path} holds no Ed25519 private key ({error}); {remedy}"
-        ) from None
-    except OSError as error:
-        raise KeyFileError(f"the key file {path} can't be read: {_cause(error)}") from None
 
 
 def _cause(error: OSError) -> str:

@@ -19,6 +19,8 @@ from rlswarm._core import Identity
 from rlswarm.config.manifest import Manifest, load_manifest, render_manifest
 from rlswarm.config.presets import starter_manifest
 from rlswarm.errors import StorageError
+from rlswarm.identity.node_keys import make_keys
+from rlswarm.identity.password import unlock
 from rlswarm.journal.journal import Journal
 from rlswarm.network.libp2p import Libp2pTransport
 from rlswarm.node.clock import SystemClock
@@ -44,6 +46,7 @@ class StartOptions:
     memory_bytes: int = 0
     rounds: int | None = None
     evaluate: int = 0
+    password_file: Path | None = None
     as_json: bool = False
     hold: bool = False
     """Load the model, then wait for a `Go` on stdin; stop when stdin closes. So `swarm up` opens
@@ -62,8 +65,9 @@ def start_node(options: StartOptions) -> None:
     home = Home(options.home or default_home())
     try:
         manifest = _manifest(options, home, tell)
-        identity = home.identity()
-        asyncio.run(_run(options, home, manifest, identity, tell))
+        make_keys(home.path)
+        keys = unlock(home.path, options.password_file)
+        asyncio.run(_run(options, home, manifest, keys.identity, tell))
     finally:
         home.close()
 
