@@ -5,6 +5,6 @@ Plain torch, the reference for any faster version. Nothing here knows of nodes o
 
 from rlswarm.kernels.advantages import group_advantages
 from rlswarm.kernels.inverse_cdf import draw, interval
-from rlswarm.kernels.linear_logprob import linear_logprob
+from rlswarm.kernels.linear_logprob import LogProbs, linear_logprob
 
-__all__ = ["draw", "group_advantages", "interval", "linear_logprob"]
+__all__ = ["LogProbs", "draw", "group_advantages", "interval", "linear_logprob"]

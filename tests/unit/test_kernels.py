@@ -1,49 +1,16 @@
 """Token mathematics against plain float64 references."""
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlswarm.kernels import draw, group_advantages, interval, linear_logprob
-
-tiles = importlib.import_module("rlswarm.kernels.linear_logprob")
+from rlswarm.kernels import draw, group_advantages, interval
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-@pytest.mark.parametrize("rows", [0, 1, 7])
-def test_logprobs_match_float64_whatever_the_tile(
-    rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tiles, "TILE", 3 * 301)  # three rows at once, the last tile short
-    hidden, weight = normal(rows, 16, seed=1) * 3, normal(301, 16, seed=2)
-    bias, targets = normal(301, seed=3), torch.arange(rows) * 50
-    found = linear_logprob(hidden, weight, targets, bias=bias, temperature=0.7)
-    logits = (hidden.double() @ weight.double().T + bias.double()) / 0.7
-    wanted = logits.log_softmax(1).gather(1, targets[:, None]).squeeze(1)
-    assert torch.allclose(found.double(), wanted, atol=5e-5)
-
-
-def test_logprob_gradient_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiles, "TILE", 2 * 11)
-    hidden = normal(5, 4, dtype=torch.float64).requires_grad_()
-    weight = normal(11, 4, seed=1, dtype=torch.float64)
-    targets = torch.tensor([0, 10, 3, 3, 7])
-    assert torch.autograd.gradcheck(
-        lambda h: linear_logprob(h, weight, targets, temperature=1.3), (hidden,)
-    )
-
-
-def test_a_trained_head_is_refused_rather_than_left_without_gradient() -> None:
-    weight = normal(8, 4).requires_grad_()
-    with pytest.raises(ValueError, match="frozen head"):
-        linear_logprob(normal(2, 4), weight, torch.tensor([1, 2]))
 
 
 @settings(deadline=None, max_examples=60)

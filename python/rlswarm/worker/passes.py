@@ -126,7 +126,7 @@ def logprobs(policy: Policy, passed: Pass, temperature: float) -> Tensor:
         torch.tensor(targets, device=policy.device),
         bias=policy.head_bias,
         temperature=temperature,
-    )
+    ).logprob
 
 
 def _fits(passed: Pass, most_tokens: int, most_rows: int) -> bool:
