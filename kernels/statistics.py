@@ -28,9 +28,8 @@ class Statistics:
     @classmethod
     def empty(cls, like: Tensor) -> "Statistics":
         """Nothing seen. `like` [R] gives device and dtype."""
-        lowest = torch.full_like(like, -torch.inf)
-        zeros = (torch.zeros_like(like) for _ in range(3))
-        return cls(lowest, *zeros, lowest.clone())
+        lowest, zeros = torch.full_like(like, -torch.inf), torch.zeros_like(like)
+        return cls(lowest, zeros, zeros.clone(), zeros.clone(), lowest.clone())
 
     def logprob(self) -> Tensor:
         return (self.chosen - self.peak) - self.total.log()

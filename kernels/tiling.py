@@ -43,7 +43,7 @@ def blocks(
     hidden: Tensor, targets: Tensor, temperature: Tensor, kept: Tensor, tiling: Tiling
 ) -> Iterator[Block]:
     """The `kept` rows of `hidden` [N, H], `targets` [N], `temperature` [N], block by block."""
-    for rows in kept.split(tiling.rows):
+    for rows in torch.split(kept, tiling.rows):
         block = Block(rows, hidden[rows], targets[rows].long(), temperature[rows])
         lacking = tiling.rows - len(rows) if tiling.padded else 0
         yield _filled(block, lacking) if lacking else block
