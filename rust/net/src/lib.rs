@@ -24,6 +24,7 @@ mod serve;
 mod traffic;
 mod transport;
 
+pub use behaviour::gossip_config;
 pub use config::Config;
 pub use endpoint::Endpoint;
 pub use error::{CommandError, OpenError};
