@@ -1,0 +1,107 @@
+"""``python benches/node``: a node's round here and in GenRL over hivemind, side by side.
+
+Two nodes on this machine, each in its own network namespace with one thread for tensors, play the
+same round: 4 prompts a node, learning from its own groups and the other node's. Runs take turns
+between the systems; the first round of each warms up and is left out. Every finished run is a line
+of the results file, and what is there is not run again.
+
+Needs Linux, root (for the namespaces), iproute2, uv, the bundled model and 6 GB of disk.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import models
+import ours
+import theirs
+from arena import ArenaError
+from cells import (
+    EQUAL_WORK,
+    GENRL,
+    OURS,
+    RUNS,
+    Case,
+    System,
+    machine,
+    own_versions,
+)
+from results import Cell, append, load, rows, table
+
+from rlswarm.errors import RlswarmError
+from rlswarm.policy.cache import cache_folder
+
+TURNS = 3
+OUR_ROUNDS = 3
+THEIR_ROUNDS = 2
+"""The warm-up included; a round of the original is long and varies little."""
+
+
+def main() -> int:
+    arguments = _arguments()
+    wanted = [
+        (case, system, turn)
+        for case, systems in (RUNS if arguments.full else [(EQUAL_WORK, [OURS, GENRL])])
+        for turn in range(TURNS if arguments.full else 1)
+        for system in systems
+    ]
+    if arguments.show:
+        wanted = []
+    try:
+        for case, system, turn in wanted:
+            if (case.name, system.name, turn) not in {c.key for c in load(arguments.results)}:
+                print(f"{case.name}: {system.name}, turn {turn + 1}", file=sys.stderr, flush=True)
+                append(arguments.results, _run(case, system, turn, arguments.cache))
+                if arguments.one:
+                    break
+    except (ArenaError, RlswarmError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    cells = load(arguments.results)
+    if arguments.json:
+        for row in rows(cells):
+            print(row.as_json())
+    else:
+        print(table(cells, GENRL.name))
+    return 0
+
+
+def _run(case: Case, system: System, turn: int, cache: Path) -> Cell:
+    model = models.bundled()
+    if case.equal:
+        model = models.endless(model, cache / "endless")
+    folder = Path(tempfile.mkdtemp(prefix="rlswarm-bench-"))
+    versions = own_versions()
+    if system.kind == "rlswarm":
+        costs = asyncio.run(ours.play(system, case, model, folder, OUR_ROUNDS))
+    else:
+        python = theirs.environment(cache, versions["reasoning-gym"])
+        versions = theirs.versions(python)
+        costs = asyncio.run(theirs.play(python, system, case, model, folder, THEIR_ROUNDS, turn))
+    shutil.rmtree(folder)  # kept when a run fails, for its logs
+    return Cell(case.name, system.name, turn, tuple(costs), versions, machine())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benches/node", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="all cases and rows, three turns")
+    parser.add_argument("--one", action="store_true", help="stop after one run")
+    parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
+    parser.add_argument("--json", action="store_true", help="one row a line")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=cache_folder() / "bench",
+        help="where GenRL's environment is made [default: %(default)s]",
+    )
+    parser.add_argument(
+        "--results", type=Path, default=Path(__file__).parent / "results.jsonl", help="the cells"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
