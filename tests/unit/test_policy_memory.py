@@ -66,6 +66,13 @@ def test_an_asked_for_micro_batch_is_kept() -> None:
     assert plan(SMOLLM2, Memory(8 * GIB), micro_batch=3).micro_batch == 3
 
 
+def test_an_asked_for_dtype_is_kept_or_refused() -> None:
+    assert plan(SMOLLM2, Memory(8 * GIB, bf16=True), wanted_dtype="float32").dtype == "float32"
+    assert plan(SMOLLM2, Memory(8 * GIB), wanted_dtype="bfloat16").dtype == "bfloat16"
+    with pytest.raises(NotEnoughMemoryError):
+        plan(replace(SMOLLM2, parameters=10**9), Memory(4 * GIB), wanted_dtype="float32")
+
+
 def test_facts_come_from_headers_alone(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path)
     facts = model_facts(folder, LoraShape(rank=4))

@@ -1,6 +1,7 @@
 """``rlswarm node``: start a node."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -46,6 +47,11 @@ def node() -> None:
     metavar="MB",
     help="Memory that the worker may use [default: what is free].",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Numbers that the worker computes with [default: as machine and model suggest].",
+)
 @click.option("--rounds", type=click.IntRange(1), help="Stop after so many rounds.")
 @click.option(
     "--evaluate",
@@ -69,6 +75,7 @@ def start(
     listen: tuple[str, ...],
     threads: int,
     memory: int,
+    dtype: Literal["float32", "bfloat16"] | None,
     rounds: int | None,
     evaluate: int,
     password_file: Path | None,
@@ -91,6 +98,7 @@ def start(
             listen=list(listen),
             threads=threads,
             memory_bytes=memory * 1_000_000,
+            dtype=dtype or "",
             rounds=rounds,
             evaluate=evaluate,
             password_file=password_file,

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import psutil
@@ -44,6 +44,7 @@ class StartOptions:
     listen: list[str] | None = None
     threads: int = 0
     memory_bytes: int = 0
+    dtype: Literal["", "float32", "bfloat16"] = ""
     rounds: int | None = None
     evaluate: int = 0
     password_file: Path | None = None
@@ -117,6 +118,7 @@ async def _live(
         temperature=manifest.model.temperature,
         threads=options.threads,
         memory_bytes=options.memory_bytes,
+        dtype=options.dtype,
     )
     peers = options.peers or []
     async with contextlib.AsyncExitStack() as stack:

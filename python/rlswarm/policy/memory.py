@@ -68,8 +68,10 @@ class Plan:
         )
 
 
-def plan(facts: ModelFacts, memory: Memory, micro_batch: int = 0) -> Plan:
-    """Choose dtype and micro-batch (`micro_batch` > 0 is kept).
+def plan(
+    facts: ModelFacts, memory: Memory, micro_batch: int = 0, wanted_dtype: str = ""
+) -> Plan:
+    """Choose dtype and micro-batch (`micro_batch` > 0 and a `wanted_dtype` are kept).
 
     On a GPU bf16. On a CPU fp32; bf16 where fp32 does not fit, or where the CPU has instructions
     for it and the model is large enough to gain. Raises NotEnoughMemoryError
@@ -78,7 +80,8 @@ def plan(facts: ModelFacts, memory: Memory, micro_batch: int = 0) -> Plan:
     budget = int(memory.free * HEADROOM)
     smallest = 0
     brisk = memory.gpu or (memory.bf16 and facts.parameters >= BF16_FROM)
-    for dtype in ("bfloat16",) if brisk else ("float32", "bfloat16"):
+    choice = ("bfloat16",) if brisk else ("float32", "bfloat16")
+    for dtype in (wanted_dtype,) if wanted_dtype else choice:
         size = 4 if dtype == "float32" else 2
         fixed = _fixed_bytes(facts, size, memory.gpu)
         token = _token_bytes(facts, size)

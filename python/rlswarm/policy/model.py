@@ -87,12 +87,17 @@ class Policy:
 
 
 def load_policy(
-    files: ModelFiles, lora: LoraShape, *, micro_batch: int = 0, memory_bytes: int = 0
+    files: ModelFiles,
+    lora: LoraShape,
+    *,
+    micro_batch: int = 0,
+    memory_bytes: int = 0,
+    dtype: str = "",
 ) -> Policy:
     """Plan, load and adapt a model. Raises NotEnoughMemoryError before loading, ModelError."""
     gpu = torch.cuda.is_available()
     facts = model_facts(files.folder, lora)
-    chosen = plan(facts, _memory(gpu, memory_bytes), micro_batch)
+    chosen = plan(facts, _memory(gpu, memory_bytes), micro_batch, dtype)
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             files.folder,

@@ -50,6 +50,8 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     """Sequences in one forward pass; 0 lets the planner choose."""
     memory_bytes: int = 0
     """What the worker may use; 0 = what is free now."""
+    dtype: Literal["", "float32", "bfloat16"] = ""
+    """Of the model's numbers; empty lets the planner choose."""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):

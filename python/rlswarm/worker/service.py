@@ -41,6 +41,7 @@ class Service:
             request.lora,
             micro_batch=request.micro_batch,
             memory_bytes=request.memory_bytes,
+            dtype=request.dtype,
         )
         learner = Learner(policy, request.rule, temperature=request.temperature, clock=self._clock)
         checkpoints = Checkpoints(Path(request.checkpoints), request.lora)
