@@ -68,9 +68,7 @@ class Plan:
         )
 
 
-def plan(
-    facts: ModelFacts, memory: Memory, micro_batch: int = 0, wanted_dtype: str = ""
-) -> Plan:
+def plan(facts: ModelFacts, memory: Memory, micro_batch: int = 0, wanted_dtype: str = "") -> Plan:
     """Choose dtype and micro-batch (`micro_batch` > 0 and a `wanted_dtype` are kept).
 
     On a GPU bf16. On a CPU fp32; bf16 where fp32 does not fit, or where the CPU has instructions
