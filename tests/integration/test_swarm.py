@@ -89,6 +89,9 @@ def test_swarm_up_runs_three_nodes_that_agree(
         assert node["heldout_before"]["count"] == node["heldout_after"]["count"] == 16
         assert node["node_peak_rss_mb"] <= 120
         assert node["scorer_peak_rss_mb"] <= 200
+    # Each told the others which account it is bound to.
+    told = [e for line in done.stdout.splitlines() if (e := json.loads(line))["event"] == "binding"]
+    assert len({event["peer_id"] for event in told if event["state"] == "bound"}) == 3
     # Nodes that saw the same records print the same root: on a loaded machine a record may come
     # late to one of them, but not in every round.
     roots = [node["roots"] for node in last["nodes"]]

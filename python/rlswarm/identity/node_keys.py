@@ -44,7 +44,7 @@ class NodeKeys:
     def bound(self, domain: Domain) -> Bound | None:
         """What the own statements say for one swarm or contract."""
         held: Bound | None = None
-        for statement in self._of(domain):
+        for statement in self.stated(domain):
             held = follow(held, statement)
         return held
 
@@ -105,8 +105,9 @@ class NodeKeys:
         )
         self.statements = statements
 
-    def _of(self, domain: Domain) -> list[Statement]:
-        return [s for s in self.statements if _domain(s) == domain]
+    def stated(self, domain: Domain) -> tuple[Statement, ...]:
+        """The own statements for one swarm or contract, oldest first."""
+        return tuple(s for s in self.statements if _domain(s) == domain)
 
 
 def _domain(statement: Statement) -> Domain:

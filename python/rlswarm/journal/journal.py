@@ -194,6 +194,13 @@ class Journal:
         ):
             yield header, body, arrived, bool(in_time)
 
+    def bodies(self, kind: int) -> list[bytes]:
+        """Bodies of all records of a kind, in the order in which they came."""
+        rows = self._db.execute(
+            "SELECT body FROM records WHERE kind = ? AND body IS NOT NULL ORDER BY arrived", (kind,)
+        )
+        return [body for (body,) in rows]
+
     def groups_of(self, number: int) -> list[dict[str, Any]]:
         """Verified groups of a round with their rewards in millionths."""
         rows = self._db.execute(

@@ -108,12 +108,14 @@ class MemoryTransport:
     def announce(self, record: Record) -> None:
         self._records[record.header.hash] = record
         encoded = record.header.encoded
+        # A header that commits travels alone; other kinds bring their body in the same message.
+        stored = None if record.header.kind == ROLLOUTS else record.stored
+        if stored is not None:
+            self._revealed.add(record.header.hash)
         for port in self._network.reachable(self._peer_id):
             self._network.send(
-                self._peer_id, port, partial(port.take_header, encoded, self._peer_id)
+                self._peer_id, port, partial(port.take_record, encoded, stored, self._peer_id)
             )
-        if record.header.kind != ROLLOUTS:
-            self.reveal(record.header.hash)
 
     def reveal(self, record_hash: bytes) -> None:
         self._revealed.add(record_hash)
@@ -142,8 +144,8 @@ class MemoryTransport:
             return self._records[record_hash].stored
         return None
 
-    def take_header(self, encoded: bytes, sender: str) -> None:
-        """A message from the medium; what is not a verified header of this swarm stops here."""
+    def take_record(self, encoded: bytes, stored: bytes | None, sender: str) -> None:
+        """A message from the medium; what is not a verified record of this swarm stops here."""
         try:
             header = decode_header(encoded, self._network.swarm)
         except RecordError:
@@ -151,6 +153,8 @@ class MemoryTransport:
         if header.hash not in self._headers:
             self._headers[header.hash] = header
             self.deliver(Arrival("header", self._network.now(), peer=sender, header=header))
+        if stored is not None:
+            self.take_body(header.hash, stored)
 
     def take_body(self, record_hash: bytes, stored: bytes) -> None:
         header = self._headers.get(record_hash)

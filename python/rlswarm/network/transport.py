@@ -13,6 +13,9 @@ from rlswarm._core import Header, Record
 ROLLOUTS = 1
 """The record kind whose body stays with its author until it is revealed."""
 
+BINDING = 8
+"""The record kind of statements about peer keys and accounts."""
+
 
 class Arrival(msgspec.Struct, frozen=True):
     """Something that came from the network, already verified."""

@@ -7,7 +7,8 @@ from rlswarm.config.manifest import Manifest
 from rlswarm.game.round import Round
 from rlswarm.journal.journal import Journal
 from rlswarm.names import animal_name
-from rlswarm.network.transport import ROLLOUTS, Arrival, Transport
+from rlswarm.network.transport import BINDING, ROLLOUTS, Arrival, Transport
+from rlswarm.node.bindings import Bindings
 from rlswarm.node.clock import Clock
 from rlswarm.node.report import Report
 
@@ -20,6 +21,7 @@ class Intake:
         manifest: Manifest,
         round_of: Callable[[int], Round],
         *,
+        bindings: Bindings,
         transport: Transport,
         journal: Journal,
         clock: Clock,
@@ -28,6 +30,7 @@ class Intake:
         """`round_of` gives the state of a round by its number."""
         self._manifest = manifest
         self._round_of = round_of
+        self._bindings = bindings
         self._transport = transport
         self._journal = journal
         self._clock = clock
@@ -50,6 +53,9 @@ class Intake:
             if (state := self._state_of(header)) is not None:
                 held = state.add_header(header, arrival.at)
                 self._journal.record(header, arrival.at, in_time=held.in_time, own=False, body=None)
+        elif arrival.kind == "body" and header is not None and header.kind == BINDING:
+            self._journal.record(header, arrival.at, in_time=True, own=False, body=arrival.body)
+            self._bindings.arrived(header, arrival.body)
         elif arrival.kind == "body" and header is not None:
             if (state := self._state_of(header)) is not None:
                 held = state.add_header(header, arrival.at)
@@ -58,6 +64,8 @@ class Intake:
                     header, held.arrived, in_time=held.in_time, own=False, body=arrival.body
                 )
         elif arrival.kind in ("peer_joined", "peer_left"):
+            if arrival.kind == "peer_joined":
+                self._bindings.peer_joined()
             self._report(
                 arrival.kind,
                 peer_id=arrival.peer,

@@ -58,6 +58,9 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "peer_joined": lambda d: f"peer {d['name']} joined ({d['peers']} now)",
     "peer_left": lambda d: f"peer {d['name']} left ({d['peers']} now)",
+    "binding": lambda d: (
+        f"peer {d['name']} is {d['state']}" + (f" to {d['account']}" if d["account"] else "")
+    ),
     "stage": _stage,
     "stage_skipped": lambda d: f"round {d['round']} {d['stage']}: left out, {d['reason']}",
     "learned": _learned,

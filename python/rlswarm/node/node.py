@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from rlswarm._core import CoreError, Identity
@@ -9,10 +10,14 @@ from rlswarm.config.manifest import Manifest
 from rlswarm.errors import ModelError, ScorerError
 from rlswarm.game.round import Round
 from rlswarm.game.tasks import lottery
+from rlswarm.identity.binding import Statement
+from rlswarm.identity.typed_data import Domain
 from rlswarm.journal.journal import Journal
 from rlswarm.ledger.ledger import Ledger
 from rlswarm.names import animal_name
-from rlswarm.network.transport import Transport
+from rlswarm.network.transport import BINDING, Transport
+from rlswarm.node.author import Author
+from rlswarm.node.bindings import Bindings
 from rlswarm.node.clock import Clock
 from rlswarm.node.closing import decide_ledger, earned
 from rlswarm.node.evaluation import held_out_accuracy
@@ -42,14 +47,16 @@ class Node:
         journal: Journal,
         clock: Clock,
         load: Load,
+        statements: Sequence[Statement] = (),
         observe: Observe = lambda event, data: None,
         rounds: int | None = None,
         evaluate: int = 0,
         born: float | None = None,
     ) -> None:
-        """`rounds` ends the run after so many played rounds; `evaluate` is the number of held-out
-        tasks by environment that are measured at the end (0 = none); `born` (Unix seconds) is when
-        the process started, if that was before now."""
+        """`statements` are the own bindings for this swarm, oldest first; `rounds` ends the run
+        after so many played rounds; `evaluate` is the number of held-out tasks by environment that
+        are measured at the end (0 = none); `born` (Unix seconds) is when the process started, if
+        that was before now."""
         self.manifest = manifest
         self.identity = identity
         self.tally = Tally(clock.now() if born is None else born)
@@ -66,9 +73,22 @@ class Node:
         self._me = identity.public_key
         self._rounds: dict[int, Round] = {}
         self._judged_by = Judge(manifest, identity.public_key, scorer)
+        author = Author(
+            self._swarm,
+            identity,
+            transport=transport,
+            journal=journal,
+            clock=clock,
+            report=self._report,
+        )
+        self._bindings = Bindings(
+            Domain.of_swarm(self._swarm), statements, author=author, report=self._report
+        )
+        self._bindings.restore(journal.bodies(BINDING))
         self._intake = Intake(
             manifest,
             self._round,
+            bindings=self._bindings,
             transport=transport,
             journal=journal,
             clock=clock,
@@ -76,11 +96,11 @@ class Node:
         )
         self._player = Player(
             manifest,
-            identity,
+            identity.public_key,
+            author=author,
             transport=transport,
             worker=worker,
             judge=self._judged_by,
-            journal=journal,
             clock=clock,
             report=self._report,
         )
@@ -194,6 +214,7 @@ class Node:
     async def _play(self, state: Round) -> None:
         began = self._clock.now()
         self._report("round_opened", state.number, peers=len(self._transport.peers()))
+        self._bindings.tell(state.number)
         judged: asyncio.Task[None] | None = None
         for stage, times in enumerate(state.times):
             await self._clock.sleep_until(times.opens)

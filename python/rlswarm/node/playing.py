@@ -2,14 +2,14 @@
 
 import contextlib
 
-from rlswarm._core import CoreError, Identity, Record, seal
+from rlswarm._core import CoreError, Record
 from rlswarm.config.manifest import Manifest
 from rlswarm.game.inputs import Quote
 from rlswarm.game.rollouts import Group, encode_body
 from rlswarm.game.round import Round
 from rlswarm.game.tasks import sampling_key
-from rlswarm.journal.journal import Journal
 from rlswarm.network.transport import ROLLOUTS, Transport
+from rlswarm.node.author import Author
 from rlswarm.node.clock import Clock
 from rlswarm.node.judge import Judge
 from rlswarm.node.pace import Pace
@@ -30,29 +30,26 @@ class Player:
     def __init__(
         self,
         manifest: Manifest,
-        identity: Identity,
+        me: bytes,
         *,
+        author: Author,
         transport: Transport,
         worker: Worker,
         judge: Judge,
-        journal: Journal,
         clock: Clock,
         report: Report,
     ) -> None:
         self.base = self.adapter = bytes(32)
         """The policy that the next header names."""
         self._manifest = manifest
-        self._identity = identity
+        self._author = author
         self._transport = transport
         self._worker = worker
         self._judge = judge
-        self._journal = journal
         self._clock = clock
         self._report = report
-        self._swarm = manifest.swarm_id
-        self._me = identity.public_key
+        self._me = me
         self._pace = Pace(manifest.game.slots)
-        self._sequence = journal.next_sequence()
 
     async def take_part(self, state: Round, stage: int) -> Record | None:
         """Play a stage: sample, seal, announce. None if there was nothing to do or no time."""
@@ -121,30 +118,18 @@ class Player:
             self._report("stage_skipped", state.number, stage=rules.name, reason="too slow")
             return None
         body = encode_body(groups)
-        now = self._clock.now()
-        record = seal(
-            self._identity,
-            swarm=self._swarm,
-            kind=ROLLOUTS,
-            round=state.number,
-            lottery_root=bytes(32),
+        record = self._author.seal(
+            ROLLOUTS,
+            state.number,
+            body,
             stage=stage,
             slots=[group.slot for group in groups],
-            sequence=self._sequence,
-            created_at_ms=round(now * 1000),
             base=self.base,
             adapter=self.adapter,
-            persona="",
-            body=body,
         )
-        self._sequence += 1
-        held = state.add_header(record.header, now)
+        held = state.add_header(record.header, self._clock.now())
         state.add_body(record.header, body)
-        self._journal.record(record.header, now, in_time=held.in_time, own=True, body=body)
-        try:
-            self._transport.announce(record)
-        except CoreError as error:
-            self._report.trouble(f"the {rules.name} stage could not be announced: {error}")
+        if not self._author.announce(record, body, f"the {rules.name} stage", in_time=held.in_time):
             return None
         self._report(
             "stage",

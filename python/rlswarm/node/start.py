@@ -15,12 +15,13 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
-from rlswarm._core import Identity
 from rlswarm.config.manifest import Manifest, load_manifest, render_manifest
 from rlswarm.config.presets import starter_manifest
 from rlswarm.errors import StorageError
-from rlswarm.identity.node_keys import make_keys
+from rlswarm.identity.binding import Statement
+from rlswarm.identity.node_keys import NodeKeys, make_keys
 from rlswarm.identity.password import unlock
+from rlswarm.identity.typed_data import Domain
 from rlswarm.journal.journal import Journal
 from rlswarm.network.libp2p import Libp2pTransport
 from rlswarm.node.clock import SystemClock
@@ -68,7 +69,7 @@ def start_node(options: StartOptions) -> None:
         manifest = _manifest(options, home, tell)
         make_keys(home.path)
         keys = unlock(home.path, options.password_file)
-        asyncio.run(_run(options, home, manifest, keys.identity, tell))
+        asyncio.run(_run(options, home, manifest, keys, tell))
     finally:
         home.close()
 
@@ -94,16 +95,16 @@ Tell = Callable[[str, dict[str, Any]], None]
 
 
 async def _run(
-    options: StartOptions, home: Home, manifest: Manifest, identity: Identity, tell: Tell
+    options: StartOptions, home: Home, manifest: Manifest, keys: NodeKeys, tell: Tell
 ) -> None:
-    playing = asyncio.create_task(_live(options, home, manifest, identity, tell))
+    playing = asyncio.create_task(_live(options, home, manifest, keys, tell))
     _on_signals(playing, tell)
     with contextlib.suppress(asyncio.CancelledError):
         await playing
 
 
 async def _live(
-    options: StartOptions, home: Home, manifest: Manifest, identity: Identity, tell: Tell
+    options: StartOptions, home: Home, manifest: Manifest, keys: NodeKeys, tell: Tell
 ) -> None:
     """Everything between the first child and the last; cancelling it stops the node in order."""
 
@@ -135,7 +136,7 @@ async def _live(
             assert options.manifest is not None
             manifest = load_manifest(options.manifest)
         transport = Libp2pTransport(
-            identity,
+            keys.identity,
             manifest,
             listen=options.listen or ["/ip4/127.0.0.1/tcp/0"],
             peers=[*peers, *manifest.bootstrap.addresses],
@@ -145,13 +146,14 @@ async def _live(
         stack.callback(journal.close)
         node = Node(
             manifest,
-            identity,
+            keys.identity,
             transport=transport,
             worker=worker,
             scorer=scorer,
             journal=journal,
             clock=SystemClock(),
             load=load,
+            statements=_statements(keys, manifest, trouble),
             observe=tell,
             rounds=options.rounds,
             evaluate=options.evaluate,
@@ -159,6 +161,25 @@ async def _live(
         )
         stack.callback(lambda: tell("stopped", node.summary()))
         await node.run()
+
+
+def _statements(
+    keys: NodeKeys, manifest: Manifest, trouble: Callable[[str], None]
+) -> tuple[Statement, ...]:
+    """What this node states of itself in the swarm: bound to its account, unless told otherwise."""
+    domain = Domain.of_swarm(manifest.swarm_id)
+    bound = keys.ensure_bound(domain)
+    if bound is not None and bound.revoked:
+        trouble(
+            "this peer key was revoked: it can learn and teach but earns nothing; begin a new home "
+            "with `rlswarm keys new --home FOLDER`"
+        )
+    elif bound is None or bound.binding is None:
+        trouble(
+            "no account is bound to this node in this swarm, so its work is credited to nobody; "
+            "bind one with `rlswarm keys bind`"
+        )
+    return keys.stated(domain)
 
 
 async def _close_together(worker: WorkerProcess, scorer: ScorerProcess) -> None:

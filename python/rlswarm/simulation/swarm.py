@@ -14,6 +14,7 @@ from rlswarm._core import Identity, blake3
 from rlswarm.config.manifest import Manifest, Model, Rounds
 from rlswarm.errors import ScorerError
 from rlswarm.game.stages import Game, answer_critique_revise
+from rlswarm.identity.binding import Statement
 from rlswarm.journal.journal import Journal
 from rlswarm.network.memory import MemoryNetwork
 from rlswarm.node.node import Node
@@ -104,6 +105,7 @@ class SimulatedSwarm:
         scorer: Scorer | None = None,
         key: int | None = None,
         evaluate: int = 0,
+        statements: Sequence[Statement] = (),
     ) -> SimulatedNode:
         """Start a node. `key` names its identity and journal, so that a restart can reuse both."""
         key = len(self.nodes) if key is None else key
@@ -124,6 +126,7 @@ class SimulatedSwarm:
                 lora=self.manifest.model.lora,
                 rule=self.manifest.learning,
             ),
+            statements=statements,
             observe=lambda event, data: events.append((event, data)),
             rounds=rounds,
             evaluate=evaluate,
