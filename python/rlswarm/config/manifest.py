@@ -43,6 +43,17 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     lora: LoraShape = LoraShape()
 
 
+class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Held-out results that every node measures of its own policy and signs."""
+
+    every_rounds: int = 0
+    """0 = none."""
+    tasks: int = 64
+    """By environment; the same ones each time, on every node."""
+    seconds: float = 2.0
+    """What learning leaves free in a round with an evaluation to begin or to go on with."""
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Bytes that one peer may make others handle."""
 
@@ -65,6 +76,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     environments: tuple[EnvironmentSpec, ...]
     model: Model
     learning: LearningRule = LearningRule()
+    evaluation: Evaluation = Evaluation()
     limits: Limits = Limits()
     bootstrap: Bootstrap = Bootstrap()
 
@@ -183,6 +195,14 @@ def _check(manifest: Manifest, where: str) -> None:
         all(s.window > 0 and s.reveal > 0 and s.max_tokens > 0 for s in game.stages),
         "`window`, `reveal` and `max_tokens` of every stage must be positive",
     )
+    require(
+        manifest.evaluation.every_rounds >= 0 and 1 <= manifest.evaluation.tasks <= 1024,
+        "`evaluation.every_rounds` must not be negative, `evaluation.tasks` between 1 and 1,024",
+    )
+    require(
+        0 <= manifest.evaluation.seconds < rounds.seconds,
+        "`evaluation.seconds` must be less than a round",
+    )
     require(0 < manifest.model.temperature <= 10, "`model.temperature` must be in (0, 10]")
     needed = sum(stage.window + stage.reveal for stage in game.stages) + rounds.settle
     require(
@@ -227,6 +247,7 @@ def render_manifest(manifest: Manifest) -> str:
     table("model", manifest.model)
     table("model.lora", manifest.model.lora)
     table("learning", manifest.learning)
+    table("evaluation", manifest.evaluation)
     table("limits", manifest.limits)
     table("bootstrap", manifest.bootstrap)
     return "\n".join(lines) + "\n"

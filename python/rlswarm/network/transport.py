@@ -13,6 +13,12 @@ from rlswarm._core import Header, Record
 ROLLOUTS = 1
 """The record kind whose body stays with its author until it is revealed."""
 
+EVALUATION = 2
+"""The record kind of held-out results."""
+
+INLINE = 16 << 10
+"""Stored bytes up to which a body is gossiped with its header, where it isn't held back."""
+
 BINDING = 8
 """The record kind of statements about peer keys and accounts."""
 

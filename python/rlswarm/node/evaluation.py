@@ -1,73 +1,95 @@
-"""Held-out accuracy: tasks that training never draws, the same on every node, with an interval."""
+"""Measuring a policy on held-out tasks, and checking what others say they measured."""
 
-import math
 from collections.abc import Sequence
 
-import msgspec
-
-from rlswarm._core import prf
+from rlswarm.game.held_out import (
+    Completion,
+    Measured,
+    answers,
+    count_right,
+    held_out_request,
+    was_cut,
+)
+from rlswarm.game.rollouts import BodyError
+from rlswarm.game.stages import Stage
 from rlswarm.node.processes import Scorer, Worker
-from rlswarm.scorer.messages import MICRO, Answer, HeldOut, Score
-from rlswarm.worker.messages import GroupRequest, Sample
+from rlswarm.scorer.messages import HeldOut, Score, Task
+from rlswarm.worker.messages import Sample
 
 BATCH = 32
 """Completions sampled at once."""
 
-
-class Accuracy(msgspec.Struct, frozen=True):
-    """Right answers among held-out tasks, one sample each at the swarm's temperature."""
-
-    right: int
-    count: int
-
-    @property
-    def share(self) -> float:
-        return self.right / self.count if self.count else math.nan
-
-    def interval(self) -> tuple[float, float]:
-        """95% Wilson score interval (Wilson 1927)."""
-        if not self.count:
-            return (0.0, 1.0)
-        z, n, p = 1.959964, self.count, self.share
-        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (max(0.0, middle - half), min(1.0, middle + half))
+_PATIENCE = 600.0
+"""Seconds for one batch where nothing else waits."""
 
 
-async def held_out_accuracy(
+async def held_out_tasks(scorer: Scorer, environment: int, count: int) -> tuple[Task, ...]:
+    """The first `count` held-out tasks, the same on every node. Raises RestartedError."""
+    return (await scorer.tasks(HeldOut(environment, count))).tasks
+
+
+async def sample_answers(
+    worker: Worker,
+    tasks: Sequence[Task],
+    rules: Stage,
+    *,
+    initial: bool = False,
+    budget: float = _PATIENCE,
+) -> tuple[Completion, ...] | None:
+    """One answer to each task; None if the budget (seconds) was too short for one of them.
+
+    `initial` asks the policy as it was before any training. Raises RestartedError.
+    """
+    requests = tuple(held_out_request(task, rules) for task in tasks)
+    sampled = await worker.sample(Sample(requests, budget, initial, rules.stop))
+    rollouts = [group[0] for group in sampled.groups]
+    if any(was_cut(rollout, rules) for rollout in rollouts):
+        return None
+    return tuple(Completion(rollout.tokens, rollout.text) for rollout in rollouts)
+
+
+async def measure(
     worker: Worker,
     scorer: Scorer,
-    environments: Sequence[int],
+    environment: int,
     count: int,
-    max_tokens: int,
+    rules: Stage,
     *,
-    initial: bool,
-) -> Accuracy:
-    """Accuracy on the first `count` held-out tasks of each environment (indices).
+    initial: bool = False,
+) -> Measured:
+    """A policy on the first `count` held-out tasks of an environment, or as many as it has.
 
-    `initial` measures the policy as it was before any training. The tokens are drawn with the
-    same uniforms every time, so before and after are a paired comparison.
+    Raises RestartedError.
     """
-    right = total = 0
-    for environment in environments:
-        tasks = (await scorer.tasks(HeldOut(environment, count))).tasks
-        for start in range(0, len(tasks), BATCH):
-            batch = tasks[start : start + BATCH]
-            requests = tuple(
-                GroupRequest(
-                    prompt=task.prompt,
-                    key=prf("rlswarm 2026 held-out sampling", [task.seed.to_bytes(8, "little")]),
-                    samples=1,
-                    max_tokens=max_tokens,
-                )
-                for task in batch
-            )
-            sampled = await worker.sample(Sample(requests, budget=600.0, initial=initial))
-            answers = tuple(
-                Answer(task.environment, task.seed, rollouts[0].text)
-                for task, rollouts in zip(batch, sampled.groups, strict=True)
-            )
-            scored = await scorer.score(Score(answers))
-            right += sum(score == MICRO for score in scored.scores)
-            total += len(batch)
-    return Accuracy(right, total)
+    tasks = await held_out_tasks(scorer, environment, count)
+    done: list[Completion] = []
+    for start in range(0, len(tasks), BATCH):
+        drawn = await sample_answers(worker, tasks[start : start + BATCH], rules, initial=initial)
+        if drawn is None:
+            break  # ten minutes were too short for a batch: what is whole is kept
+        done += drawn
+    unscored = Measured(environment, 0, 0, tuple(done))
+    right, _ = await score(scorer, unscored, tasks)
+    return Measured(environment, 0, right, unscored.completions)
+
+
+async def score(
+    scorer: Scorer, measured: Measured, tasks: Sequence[Task], *, spelt: bool = False
+) -> tuple[int, bool]:
+    """How many answers are right, and whether this machine could judge all of them.
+
+    `spelt` also checks that the texts are what the tokens spell. Raises RestartedError, and
+    BodyError for a result that can't be true.
+    """
+    wanted = answers(measured, tasks)
+    pairs = tuple((c.tokens, c.text) for c in measured.completions) if spelt else ()
+    right = 0
+    for start in range(0, len(wanted), BATCH):
+        part = slice(start, start + BATCH)
+        scored = await scorer.score(Score(wanted[part], pairs[part]))
+        if not all(scored.faithful):
+            raise BodyError("its text is not what its tokens spell")
+        if scored.overran:
+            return right, False
+        right += count_right(scored.scores)
+    return right, True

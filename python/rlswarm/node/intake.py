@@ -1,15 +1,17 @@
 """What arrives from peers: into the round that it belongs to, and into the journal."""
 
+import contextlib
 from collections.abc import Callable
 
-from rlswarm._core import Header
+from rlswarm._core import CoreError, Header
 from rlswarm.config.manifest import Manifest
 from rlswarm.game.round import Round
 from rlswarm.journal.journal import Journal
 from rlswarm.names import animal_name
-from rlswarm.network.transport import BINDING, ROLLOUTS, Arrival, Transport
+from rlswarm.network.transport import BINDING, EVALUATION, INLINE, ROLLOUTS, Arrival, Transport
 from rlswarm.node.bindings import Bindings
 from rlswarm.node.clock import Clock
+from rlswarm.node.evaluating import Evaluator
 from rlswarm.node.report import Report
 
 
@@ -22,6 +24,7 @@ class Intake:
         round_of: Callable[[int], Round],
         *,
         bindings: Bindings,
+        evaluator: Evaluator,
         transport: Transport,
         journal: Journal,
         clock: Clock,
@@ -31,6 +34,7 @@ class Intake:
         self._manifest = manifest
         self._round_of = round_of
         self._bindings = bindings
+        self._evaluator = evaluator
         self._transport = transport
         self._journal = journal
         self._clock = clock
@@ -49,7 +53,9 @@ class Intake:
 
     def _arrived(self, arrival: Arrival) -> None:
         header = arrival.header
-        if arrival.kind == "header" and header is not None:
+        if header is not None and header.kind == EVALUATION:
+            self._evaluation_arrived(arrival, header)
+        elif arrival.kind == "header" and header is not None:
             if (state := self._state_of(header)) is not None:
                 held = state.add_header(header, arrival.at)
                 self._journal.record(header, arrival.at, in_time=held.in_time, own=False, body=None)
@@ -83,6 +89,14 @@ class Intake:
                 f"can't reach {arrival.detail}; trying again in the background, going on alone "
                 "until then"
             )
+
+    def _evaluation_arrived(self, arrival: Arrival, header: Header) -> None:
+        if arrival.kind == "header" and header.body_stored > INLINE:
+            with contextlib.suppress(CoreError):  # its author may be gone
+                self._transport.fetch(header, self._manifest.rounds.seconds)
+        elif arrival.kind == "body":
+            self._journal.record(header, arrival.at, in_time=True, own=False, body=arrival.body)
+            self._evaluator.heard(header, arrival.body)
 
     def _state_of(self, header: Header) -> Round | None:
         """The round of a rollouts record, if it is young enough to be of use."""

@@ -53,8 +53,8 @@ class Learner:
         """Drop what was sampled before round `oldest`."""
         self._pool = {name: entry for name, entry in self._pool.items() if entry[0] >= oldest}
 
-    async def learn(self, state: Round) -> Learned | None:
-        """Learn from the whole pool within what is left of the round."""
+    async def learn(self, state: Round, keep_free: float = 0.0) -> Learned | None:
+        """Learn from the whole pool within what is left of the round but `keep_free` seconds."""
         pool = [
             (name, born, peer_id, group)
             for name, (born, peer_id, group) in sorted(self._pool.items())
@@ -64,7 +64,8 @@ class Learner:
         self._tally.external_available += sum(
             born == state.number and group.author != self._me for _, born, _, group in pool
         )
-        budget = self._manifest.opens(state.number + 1) - self._clock.now() - LEARN_SECONDS
+        ends = self._manifest.opens(state.number + 1) - LEARN_SECONDS - keep_free
+        budget = ends - self._clock.now()
         if budget < MIN_LEARN:
             self._report("learn_skipped", state.number, reason="no time left in the round")
             return None

@@ -50,6 +50,18 @@ def _evaluation(data: dict[str, Any]) -> str:
     )
 
 
+def _held_out(data: dict[str, Any]) -> str:
+    who = "here" if data["own"] else f"at {data['name']}"
+    if data["problem"]:
+        return f"round {data['round']}: the held-out results {who} are not true: {data['problem']}"
+    shown = ", ".join(
+        f"{r['environment']} {r['accuracy']:.3f} ({r['low']:.3f} to {r['high']:.3f}, "
+        f"{r['count']} tasks)"
+        for r in data["results"]
+    )
+    return f"round {data['round']}: held-out accuracy {who}: {shown}"
+
+
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "started": _started,
     "ready": lambda d: (
@@ -67,6 +79,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "learn_skipped": lambda d: f"round {d['round']}: nothing learned, {d['reason']}",
     "round": _round,
     "evaluation": _evaluation,
+    "held_out": _held_out,
     "trouble": lambda d: f"trouble: {d['message']}",
     "note": lambda d: d["message"],
     "stopping": lambda d: d["message"],

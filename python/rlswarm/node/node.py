@@ -8,6 +8,7 @@ from typing import Any
 from rlswarm._core import CoreError, Identity
 from rlswarm.config.manifest import Manifest
 from rlswarm.errors import ModelError, ScorerError
+from rlswarm.game.held_out import pooled
 from rlswarm.game.round import Round
 from rlswarm.game.tasks import lottery
 from rlswarm.identity.binding import Statement
@@ -20,7 +21,8 @@ from rlswarm.node.author import Author
 from rlswarm.node.bindings import Bindings
 from rlswarm.node.clock import Clock
 from rlswarm.node.closing import decide_ledger, earned
-from rlswarm.node.evaluation import held_out_accuracy
+from rlswarm.node.evaluating import Evaluator
+from rlswarm.node.evaluation import measure
 from rlswarm.node.intake import Intake
 from rlswarm.node.judge import Judge
 from rlswarm.node.learning import Learner
@@ -85,10 +87,20 @@ class Node:
             Domain.of_swarm(self._swarm), statements, author=author, report=self._report
         )
         self._bindings.restore(journal.bodies(BINDING))
+        self._evaluator = Evaluator(
+            manifest,
+            identity.public_key,
+            author=author,
+            worker=worker,
+            scorer=scorer,
+            clock=clock,
+            report=self._report,
+        )
         self._intake = Intake(
             manifest,
             self._round,
             bindings=self._bindings,
+            evaluator=self._evaluator,
             transport=transport,
             journal=journal,
             clock=clock,
@@ -112,7 +124,6 @@ class Node:
             report=self._report,
             tally=self.tally,
         )
-        self._held_out: tuple[int, ...] = ()
         self._background: set[asyncio.Task[Any]] = set()
 
     # -- life -----------------------------------------------------------------------------------
@@ -154,7 +165,8 @@ class Node:
                 f"{self._load.model} has {loaded.base.hex()[:16]}…; use the published files of "
                 f"{self.manifest.model.name}"
             )
-        self._judged_by.readable_base = loaded.base if loaded.tokenizer else None
+        readable = loaded.base if loaded.tokenizer else None
+        self._judged_by.readable_base = self._evaluator.readable_base = readable
         opened = await self._scorer.open(
             Open(self.manifest.environments, tokenizer=loaded.tokenizer)
         )
@@ -166,7 +178,7 @@ class Node:
             raise ScorerError(f"this node can't take part in any environment: {reasons}")
         for _, sentence in opened.mismatches:
             self.trouble(sentence)
-        self._held_out = tuple(
+        self._evaluator.environments = tuple(
             i for i, allowed in enumerate(opened.held_out) if allowed and i not in declined
         )
         self._report(
@@ -231,9 +243,11 @@ class Node:
         settled = self._later(self._settle(state, judged))
         if judged is not None:
             await judged
-        learned = await self._learner.learn(state)
+        keep_free = self._evaluator.keep_free(state.number)
+        learned = await self._learner.learn(state, keep_free)
         if learned is not None:
             self._player.adapter = learned.adapter
+        await self._evaluator.run(state.number, self._player.base, self._player.adapter)
         ledger = await settled
         self._close(state, began, learned, ledger)
 
@@ -306,29 +320,20 @@ class Node:
 
     async def _measure(self) -> None:
         """Held-out accuracy of the policy before any training and now."""
-        if not self._held_out:
+        rules = self.manifest.game.stages[0]
+        if not self._evaluator.environments:
             return
-        tokens = self.manifest.game.stages[0].max_tokens
         for when, initial in (("heldout_before", True), ("heldout_after", False)):
             try:
-                accuracy = await held_out_accuracy(
-                    self._worker,
-                    self._scorer,
-                    self._held_out,
-                    self._evaluate,
-                    tokens,
-                    initial=initial,
-                )
+                measured = [
+                    await measure(
+                        self._worker, self._scorer, index, self._evaluate, rules, initial=initial
+                    )
+                    for index in self._evaluator.environments
+                ]
             except RestartedError:
                 return
-            low, high = accuracy.interval()
-            self.tally.heldout[when] = {
-                "accuracy": round(accuracy.share, 4),
-                "low": round(low, 4),
-                "high": round(high, 4),
-                "right": accuracy.right,
-                "count": accuracy.count,
-            }
+            self.tally.heldout[when] = pooled(measured).as_data()
             self._report("evaluation", None, when=when, **self.tally.heldout[when])
 
     def summary(self) -> dict[str, Any]:
