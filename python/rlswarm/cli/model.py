@@ -15,6 +15,10 @@ from rlswarm.cli.main import LazyGroup
             "rlswarm.cli.model:list_",
             "The models on this machine, and whether they work.",
         ),
+        "eval": (
+            "rlswarm.cli.model_eval:eval_",
+            "Accuracy on held-out tasks, with an interval; or check a peer's.",
+        ),
     },
 )
 def model() -> None:

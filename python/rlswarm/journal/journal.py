@@ -201,6 +201,20 @@ class Journal:
         )
         return [body for (body,) in rows]
 
+    def record_named(self, digits: str) -> tuple[bytes, bytes | None]:
+        """(encoded header, body) of the one record whose hash begins with these hexadecimal
+        digits. Raises JournalError if there is none, or more than one."""
+        wanted = digits.lower()
+        rows = self._db.execute(
+            "SELECT header, body FROM records WHERE substr(hex(hash), 1, ?) = upper(?) LIMIT 2",
+            (len(wanted), wanted),
+        ).fetchall()
+        if len(rows) != 1 or not wanted:
+            many = "more than one record" if rows else "no record"
+            raise JournalError(f"this journal has {many} whose hash begins with {digits!r}")
+        header, body = rows[0]
+        return header, body
+
     def groups_of(self, number: int) -> list[dict[str, Any]]:
         """Verified groups of a round with their rewards in millionths."""
         rows = self._db.execute(

@@ -1,6 +1,6 @@
 """Measuring a policy on held-out tasks, and checking what others say they measured."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rlswarm.game.held_out import (
     Completion,
@@ -56,10 +56,11 @@ async def measure(
     rules: Stage,
     *,
     initial: bool = False,
+    answered: Callable[[int], None] = lambda answers: None,
 ) -> Measured:
     """A policy on the first `count` held-out tasks of an environment, or as many as it has.
 
-    Raises RestartedError.
+    `answered` is told of every batch. Raises RestartedError.
     """
     tasks = await held_out_tasks(scorer, environment, count)
     done: list[Completion] = []
@@ -68,6 +69,7 @@ async def measure(
         if drawn is None:
             break  # ten minutes were too short for a batch: what is whole is kept
         done += drawn
+        answered(len(drawn))
     unscored = Measured(environment, 0, 0, tuple(done))
     right, _ = await score(scorer, unscored, tasks)
     return Measured(environment, 0, right, unscored.completions)
