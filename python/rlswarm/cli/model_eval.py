@@ -190,12 +190,8 @@ async def _check(bench: _Bench, home: Path, prefix: str) -> dict[str, Any]:
             )
             for result in measured:
                 name = manifest.environments[result.environment].name
-                tasks = await held_out_tasks(
-                    scorer, result.environment, manifest.evaluation.tasks
-                )
-                right, whole = await score(
-                    scorer, result, tasks, spelt=header.base == loaded.base
-                )
+                tasks = await held_out_tasks(scorer, result.environment, manifest.evaluation.tasks)
+                right, whole = await score(scorer, result, tasks, spelt=header.base == loaded.base)
                 found = {"environment": name, "start": result.start, "scored_right": right}
                 data["results"].append({**found, **result.accuracy.as_data()})
                 if not whole:
