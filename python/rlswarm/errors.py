@@ -81,3 +81,9 @@ class BindingError(RlswarmError):
     """A binding of a peer key to an account can't be made or does not hold."""
 
     exit_code = 14
+
+
+class ReceiptError(RlswarmError):
+    """A receipt can't be made, or does not hold."""
+
+    exit_code = 15

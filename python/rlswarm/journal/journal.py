@@ -169,6 +169,21 @@ class Journal:
         (highest,) = self._db.execute("SELECT max(sequence) FROM records WHERE own").fetchone()
         return 0 if highest is None else int(highest) + 1
 
+    @property
+    def swarm(self) -> bytes:
+        """Id of the swarm that this journal is of. Raises JournalError if it is of none yet."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'swarm'").fetchone()
+        if row is None:
+            raise JournalError(f"the journal {self.path} is of no swarm; no node has used it yet")
+        return bytes(row[0])
+
+    def own_peer_id(self) -> str:
+        """Whose journal this is. Raises JournalError if its node has made no record yet."""
+        row = self._db.execute("SELECT peer_id FROM records WHERE own LIMIT 1").fetchone()
+        if row is None:
+            raise JournalError(f"the node of the journal {self.path} has made no record yet")
+        return str(row[0])
+
     def rounds(self) -> list[tuple[int, bytes, tuple[Line, ...]]]:
         """(number, root, lines) of every round with a ledger, oldest first."""
         rows = self._db.execute("SELECT round, root, lines FROM ledgers ORDER BY round")

@@ -1,9 +1,7 @@
 """From verified groups to a Merkle root: a pure function, the same bits on every node.
 
-A ledger line becomes a leaf in OpenZeppelin's standard format, with these ABI words:
-``(bytes32 swarm, uint256 round, bytes32 peer, uint256 groups, uint256 samples, uint256 credit,
-bytes32 adapter, bytes32 work)``, where `work` is the BLAKE3 hash of the counts by stage and
-environment and `credit` is in millionths.
+A ledger line becomes a leaf in OpenZeppelin's standard format, with the ABI words of `LEAF`:
+`credit` is in millionths and `work` the hash of the counts by stage and environment.
 """
 
 from collections.abc import Iterable, Mapping
@@ -56,22 +54,45 @@ class Ledger(msgspec.Struct, frozen=True):
     """32 bytes; all zero if nothing was counted."""
 
 
-def leaf(swarm: bytes, number: int, line: Line) -> bytes:
-    """Leaf hash of a line (OpenZeppelin StandardMerkleTree)."""
+LEAF = (
+    ("swarm", "bytes32"),
+    ("round", "uint256"),
+    ("peer", "bytes32"),
+    ("groups", "uint256"),
+    ("samples", "uint256"),
+    ("credit", "uint256"),
+    ("adapter", "bytes32"),
+    ("work", "bytes32"),
+)
+"""(name, Solidity type) of the words of a leaf."""
+
+
+def leaf_words(swarm: bytes, number: int, line: Line) -> tuple[bytes, ...]:
+    """The words of a line, 32 bytes each, as `LEAF` names them."""
 
     def word(value: int) -> bytes:
         return value.to_bytes(32, "big")
 
-    return merkle_leaf(
-        swarm
-        + word(number)
-        + line.peer
-        + word(line.groups)
-        + word(line.samples)
-        + word(line.credit)
-        + line.adapter
-        + blake3(msgspec.msgpack.encode(line.work))
+    return (
+        swarm,
+        word(number),
+        line.peer,
+        word(line.groups),
+        word(line.samples),
+        word(line.credit),
+        line.adapter,
+        work_hash(line.work),
     )
+
+
+def work_hash(work: tuple[Work, ...]) -> bytes:
+    """BLAKE3 of the counts by stage and environment, 32 bytes."""
+    return blake3(msgspec.msgpack.encode(work))
+
+
+def leaf(swarm: bytes, number: int, line: Line) -> bytes:
+    """Leaf hash of a line (OpenZeppelin StandardMerkleTree)."""
+    return merkle_leaf(b"".join(leaf_words(swarm, number, line)))
 
 
 def compute_ledger(swarm: bytes, state: Round) -> Ledger:
