@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from rlswarm.config.manifest import Manifest, Model, Rounds, render_manifest
-from rlswarm.game.stages import Game, answer_critique_revise
+from rlswarm.game.presets import retimed
+from rlswarm.game.stages import Game
 from rlswarm.scorer.messages import EnvironmentSpec
 from rlswarm.worker.messages import LearningRule, LoraShape
 
@@ -34,9 +35,7 @@ def write_manifest(
         game=Game(
             slots=2,
             group_size=4,
-            stages=answer_critique_revise(
-                answer=1.6, critique=1.4, revise=1.4, reveal=0.6, answer_tokens=8
-            ),
+            stages=retimed("answer-critique-revise", [1.6, 1.4, 1.4], reveal=0.6, max_tokens=8),
         ),
         environments=(EnvironmentSpec(name=environment),),
         model=Model(name=str(model), lora=LoraShape(rank=2, targets=("q_proj", "v_proj"))),

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from rlswarm._core import blake3
 from rlswarm.game import rewards
 from rlswarm.game.inputs import Quote, rank, shown_samples, skipped
+from rlswarm.game.presets import retimed
 from rlswarm.game.quoting import quote
 from rlswarm.game.rollouts import BodyError, Group, decode_body, encode_body
-from rlswarm.game.stages import Game, answer_critique_revise, timetable
+from rlswarm.game.stages import Game, timetable
 from rlswarm.game.tasks import sampling_key, slot_request, task_beacon
 from rlswarm.scorer.messages import MICRO, EnvironmentSpec
 from rlswarm.worker.messages import Rollout
@@ -22,7 +23,7 @@ GAME = Game(
     slots=4,
     group_size=2,
     overlap=0.25,
-    stages=answer_critique_revise(answer=5, critique=4, revise=3, reveal=1, answer_tokens=8),
+    stages=retimed("answer-critique-revise", [5, 4, 3], reveal=1, max_tokens=8),
 )
 ENVIRONMENTS = (EnvironmentSpec(name="a", weight=3), EnvironmentSpec(name="b", weight=1))
 PEERS = [blake3(bytes([n])) for n in range(40)]
@@ -138,13 +139,13 @@ def test_shown_samples_are_distinct_and_bounded() -> None:
 
 def test_a_body_is_read_back() -> None:
     groups = [Group(slot, (), (rollout(), rollout("c", 1))) for slot in (0, 2)]
-    assert list(decode_body(encode_body(groups), [0, 2], GAME, GAME.stages[0])) == groups
+    assert list(decode_body(encode_body(groups), [0, 2], GAME, 0)) == groups
 
 
 @given(st.binary(max_size=300))
 def test_garbage_is_refused_and_never_crashes(body: bytes) -> None:
     with pytest.raises(BodyError):
-        decode_body(body, [0], GAME, GAME.stages[0])
+        decode_body(body, [0], GAME, 0)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_garbage_is_refused_and_never_crashes(body: bytes) -> None:
 )
 def test_a_body_of_the_wrong_shape_is_refused(group: Group, slots: list[int], stage: int) -> None:
     with pytest.raises(BodyError):
-        decode_body(encode_body([group]), slots, GAME, GAME.stages[stage])
+        decode_body(encode_body([group]), slots, GAME, stage)
 
 
 # -- rewards ---------------------------------------------------------------------------------

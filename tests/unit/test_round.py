@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from rlswarm._core import Header, Identity, seal
 from rlswarm.game.inputs import Quote
+from rlswarm.game.presets import retimed
 from rlswarm.game.rollouts import Group, encode_body
 from rlswarm.game.round import Round
-from rlswarm.game.stages import Game, answer_critique_revise
+from rlswarm.game.stages import Game
 from rlswarm.prompt import ChatMessage
 from rlswarm.scorer.messages import MICRO, Task
 from rlswarm.worker.messages import Rollout
@@ -18,7 +19,7 @@ GAME = Game(
     slots=2,
     group_size=2,
     shown=1,
-    stages=answer_critique_revise(answer=5, critique=4, revise=3, reveal=1, answer_tokens=8),
+    stages=retimed("answer-critique-revise", [5, 4, 3], reveal=1, max_tokens=8),
 )
 PEERS = [Identity.from_seed(bytes([n]) * 32) for n in range(3)]
 NO_RECORD = b"\xee" * 32

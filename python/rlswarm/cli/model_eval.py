@@ -125,7 +125,7 @@ async def _measure(bench: _Bench, count: int) -> dict[str, Any]:
     from rlswarm.game.held_out import pooled
     from rlswarm.node.evaluation import measure
 
-    rules = bench.manifest.game.stages[0]
+    rules = bench.manifest.game.answering
     results: list[Measured] = []
     async with bench.open() as (worker, loaded, scorer, opened):
         left_out = {index for index, _ in opened.mismatches}
@@ -163,7 +163,7 @@ async def _check(bench: _Bench, home: Path, prefix: str) -> dict[str, Any]:
     from rlswarm.network.transport import EVALUATION
     from rlswarm.node.evaluation import held_out_tasks, score
 
-    manifest, rules = bench.manifest, bench.manifest.game.stages[0]
+    manifest, rules = bench.manifest, bench.manifest.game.answering
     journal = Journal.read(home / "journal.sqlite3")
     encoded, body = journal.record_named(prefix)
     journal.close()

@@ -65,6 +65,7 @@ def node() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File with the password of encrypted keys; else RLSWARM_PASSWORD, the keyring, a prompt.",
 )
+@click.option("--persona", metavar="NAME", help="One of the manifest's [default: drawn by key].")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 @click.option("--hold", is_flag=True, hidden=True, help="Load, then wait for a line on stdin.")
 def start(
@@ -79,6 +80,7 @@ def start(
     rounds: int | None,
     evaluate: int,
     password_file: Path | None,
+    persona: str | None,
     as_json: bool,
     hold: bool,
 ) -> None:
@@ -102,6 +104,7 @@ def start(
             rounds=rounds,
             evaluate=evaluate,
             password_file=password_file,
+            persona=persona,
             as_json=as_json,
             hold=hold,
         )

@@ -16,6 +16,13 @@ def swarm() -> None:
 @click.option("--name", default="swarm", show_default=True, help="Name of the swarm.")
 @click.option("--model", help="Hub id, folder or .gguf file of the base model.")
 @click.option(
+    "--game",
+    default="answer-critique-revise",
+    show_default=True,
+    metavar="NAME",
+    help="answer-critique-revise, solve, propose-solve-evaluate, debate, or a TOML file.",
+)
+@click.option(
     "--pace",
     type=click.FloatRange(0.1, 1000),
     default=1.0,
@@ -25,7 +32,13 @@ def swarm() -> None:
 @click.option("--peer", "peers", multiple=True, metavar="MULTIADDR", help="A bootstrap address.")
 @click.option("--force", is_flag=True, help="Overwrite PATH.")
 def new(
-    path: Path, name: str, model: str | None, pace: float, peers: tuple[str, ...], force: bool
+    path: Path,
+    name: str,
+    model: str | None,
+    game: str,
+    pace: float,
+    peers: tuple[str, ...],
+    force: bool,
 ) -> None:
     """Write a manifest to PATH, ready for `rlswarm node start`."""
     import datetime
@@ -37,7 +50,9 @@ def new(
     if path.exists() and not force:
         raise StorageError(f"{path} exists; choose another path or add --force")
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    manifest = starter_manifest(name, now, model=model or BUNDLED_MODEL, pace=pace, bootstrap=peers)
+    manifest = starter_manifest(
+        name, now, model=model or BUNDLED_MODEL, game=game, pace=pace, bootstrap=peers
+    )
     try:
         path.write_text(render_manifest(manifest), encoding="utf-8")
     except OSError as error:

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from rlswarm._core import blake3
+from rlswarm._core import blake3, prf
 from rlswarm.errors import ManifestError
-from rlswarm.game.stages import Game
+from rlswarm.game.stages import Game, mistakes
 from rlswarm.scorer.messages import EnvironmentSpec
 from rlswarm.worker.messages import LearningRule, LoraShape
 
@@ -63,6 +63,15 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Stored body bytes of one author in one round."""
 
 
+class Persona(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A way of answering that nodes may take."""
+
+    name: str
+    """1 to 64 bytes; what headers carry."""
+    system: str
+    """The system prompt."""
+
+
 class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     addresses: tuple[str, ...] = ()
 
@@ -78,6 +87,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     learning: LearningRule = LearningRule()
     evaluation: Evaluation = Evaluation()
     limits: Limits = Limits()
+    personas: tuple[Persona, ...] = ()
     bootstrap: Bootstrap = Bootstrap()
 
     @property
@@ -173,27 +183,23 @@ def _check(manifest: Manifest, where: str) -> None:
     game, rounds = manifest.game, manifest.rounds
     require(manifest.genesis.tzinfo is not None, "`genesis` needs a time zone, e.g. a final Z")
     require(bool(manifest.name) and len(manifest.name) <= 64, "`name` needs 1 to 64 characters")
-    require(bool(game.stages), "`game.stages` is empty; a game has at least one stage")
-    require(game.stages[0].inputs == "task", 'the first stage must have `inputs = "task"`')
+    for mistake in mistakes(game):
+        raise ManifestError(f"{where}: {mistake}")
     require(
-        len({stage.name for stage in game.stages}) == len(game.stages),
-        "two stages of `game.stages` have the same name",
+        all(
+            persona.system and 1 <= len(persona.name.encode()) <= 64 and persona.name.isprintable()
+            for persona in manifest.personas
+        ),
+        "every one of `personas` needs a `name` of 1 to 64 bytes and a `system` prompt",
+    )
+    require(
+        len({persona.name for persona in manifest.personas}) == len(manifest.personas),
+        "two of `personas` have the same name",
     )
     require(bool(manifest.environments), "`environments` is empty; a swarm needs tasks")
     require(
         all(spec.weight > 0 for spec in manifest.environments),
         "every `environments.weight` must be at least 1",
-    )
-    require(1 <= game.slots <= 256, "`game.slots` must be between 1 and 256")
-    require(2 <= game.group_size <= 256, "`game.group_size` must be between 2 and 256")
-    require(0 <= game.overlap <= 1, "`game.overlap` must be between 0 and 1")
-    require(
-        1 <= game.shown <= min(8, game.group_size),
-        "`game.shown` must be between 1 and 8, and at most `game.group_size`",
-    )
-    require(
-        all(s.window > 0 and s.reveal > 0 and s.max_tokens > 0 for s in game.stages),
-        "`window`, `reveal` and `max_tokens` of every stage must be positive",
     )
     require(
         manifest.evaluation.every_rounds >= 0 and 1 <= manifest.evaluation.tasks <= 1024,
@@ -216,6 +222,21 @@ def _check(manifest: Manifest, where: str) -> None:
             and all(c in "0123456789abcdef" for c in manifest.model.base),
             "`model.base` must be 64 lower-case hexadecimal digits",
         )
+
+
+def choose_persona(manifest: Manifest, peer: bytes, name: str | None) -> str:
+    """The persona of a peer (public key): the one named, else one drawn by its key; empty where
+    the manifest has none. Raises ManifestError for a name that is not in the manifest."""
+    names = [persona.name for persona in manifest.personas]
+    if name is not None:
+        if name in names:
+            return name
+        known = f"it has {', '.join(names)}" if names else "it has none"
+        raise ManifestError(f"the manifest has no persona {name!r}; {known}")
+    if not names:
+        return ""
+    draw = prf("rlswarm 2026 persona", [manifest.swarm_id, peer])
+    return names[int.from_bytes(draw[:8], "little") % len(names)]
 
 
 def render_manifest(manifest: Manifest) -> str:
@@ -249,6 +270,8 @@ def render_manifest(manifest: Manifest) -> str:
     table("learning", manifest.learning)
     table("evaluation", manifest.evaluation)
     table("limits", manifest.limits)
+    for persona in manifest.personas:
+        table("personas", persona, array=True)
     table("bootstrap", manifest.bootstrap)
     return "\n".join(lines) + "\n"
 

@@ -41,6 +41,12 @@ def shown_samples(
     return order[:count]
 
 
+def side(lottery: bytes, debater: bytes, answer: Quote) -> bool:
+    """Which side a debater argues about an answer: True = that it is right."""
+    slot = answer.slot.to_bytes(2, "little")
+    return prf("rlswarm 2026 debate side", [lottery, debater, answer.record, slot])[0] < 128
+
+
 def skipped(
     lottery: bytes, reader: bytes, stage: int, chosen: Iterable[Quote], counted: Iterable[Quote]
 ) -> int:

@@ -5,16 +5,10 @@ from collections.abc import Sequence
 from rlswarm.game.quoting import quote
 from rlswarm.game.stages import Game, Stage
 from rlswarm.prompt import ChatMessage, Prompt
+from rlswarm.scorer.messages import EnvironmentSpec
 
 LETTERS = "ABCDEFGH"
 """Names of shown answers; authors stay anonymous."""
-
-
-def _answers(answers: Sequence[str], limit: int) -> str:
-    return "\n".join(
-        f"Answer {letter}:\n{quote(text, limit)}"
-        for letter, text in zip(LETTERS, answers, strict=False)
-    )
 
 
 def critique_prompt(game: Game, stage: Stage, question: str, answers: Sequence[str]) -> Prompt:
@@ -22,11 +16,7 @@ def critique_prompt(game: Game, stage: Stage, question: str, answers: Sequence[s
 
     What all critiques share comes first, so that it is computed once for all of them.
     """
-    asked = (
-        f"{stage.ask}\n\nThe task:\n{quote(question, 4 * game.quote_chars)}\n\n"
-        f"{_answers(answers, game.quote_chars)}"
-    )
-    return _prompt(asked, stage)
+    return _prompt(f"{stage.ask}\n\n{_case(game, question, answers)}", stage)
 
 
 def revise_prompt(
@@ -42,6 +32,57 @@ def revise_prompt(
         f"{said}\n\n{stage.ask}"
     )
     return (*task[:-1], *_prompt(asked, stage))
+
+
+def debate_prompt(
+    game: Game,
+    stage: Stage,
+    question: str,
+    answer: str,
+    side: bool | None,
+    arguments: Sequence[tuple[bool, str]],
+) -> Prompt:
+    """Task, one answer, the own `side` if there is one (True: the answer is right), and what was
+    argued: (side, text) in the order of the debate."""
+    said = "".join(
+        f"\n\n{_claim(of)}, someone says:\n{quote(text, game.quote_chars)}"
+        for of, text in arguments
+    )
+    yours = "" if side is None else f"\n\nYour side: {_claim(side)}."
+    return _prompt(f"{stage.ask}\n\n{_case(game, question, [answer])}{said}{yours}", stage)
+
+
+def propose_prompt(stage: Stage, kinds: Sequence[EnvironmentSpec]) -> Prompt:
+    """The kinds of tasks that may be proposed, numbered from 1."""
+    listed = "\n".join(
+        f"Kind {number}: {spec.name}"
+        + "".join(f", {key} {value}" for key, value in sorted(spec.config.items()))
+        for number, spec in enumerate(kinds, start=1)
+    )
+    return _prompt(f"{stage.ask}\n\nKinds of tasks:\n{listed}", stage)
+
+
+def as_persona(system: str, prompt: Prompt) -> Prompt:
+    """The prompt as a node with this system prompt is asked it; empty changes nothing."""
+    return (ChatMessage("system", system), *prompt) if system else prompt
+
+
+def _claim(side: bool) -> str:
+    return "answer A is right" if side else "answer A is wrong"
+
+
+def _case(game: Game, question: str, answers: Sequence[str]) -> str:
+    return (
+        f"The task:\n{quote(question, 4 * game.quote_chars)}\n\n"
+        f"{_answers(answers, game.quote_chars)}"
+    )
+
+
+def _answers(answers: Sequence[str], limit: int) -> str:
+    return "\n".join(
+        f"Answer {letter}:\n{quote(text, limit)}"
+        for letter, text in zip(LETTERS, answers, strict=False)
+    )
 
 
 def _prompt(asked: str, stage: Stage) -> Prompt:

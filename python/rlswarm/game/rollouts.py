@@ -35,8 +35,8 @@ def encode_body(groups: Sequence[Group]) -> bytes:
     return msgspec.msgpack.encode(RolloutsBody(tuple(groups)))
 
 
-def decode_body(body: bytes, slots: Sequence[int], game: Game, stage: Stage) -> tuple[Group, ...]:
-    """Decode and check the shape of a stranger's body. Raises BodyError.
+def decode_body(body: bytes, slots: Sequence[int], game: Game, stage: int) -> tuple[Group, ...]:
+    """Decode and check the shape of a stranger's body of a stage (index). Raises BodyError.
 
     Afterwards: one group for each slot that the header names, G rollouts in each, token ids and
     log-probs of equal count, no text beyond what its tokens could spell, hashes of 32 bytes.
@@ -47,21 +47,36 @@ def decode_body(body: bytes, slots: Sequence[int], game: Game, stage: Stage) -> 
         raise BodyError(f"the body can't be decoded: {error}") from None
     if [group.slot for group in groups] != list(slots):
         raise BodyError("the body's slots are not the header's")
-    if len(groups) > game.slots:
-        raise BodyError(f"{len(groups)} groups, but a peer plays at most {game.slots}")
-    quotes = {"task": 0, "answers": 1, "critiques": 1 + game.critics}[stage.inputs]
+    rules, most, samples = game.stages[stage], game.slots_of(stage), game.samples_of(stage)
+    if len(groups) > most:
+        raise BodyError(f"{len(groups)} groups, but a peer plays at most {most}")
+    quotes = _most_quotes(game, stage)
+    highest = max(game.slots_of(index) for index in range(len(game.stages)))
     for group in groups:
-        if not 0 <= group.slot < game.slots:
+        if not 0 <= group.slot < most:
             raise BodyError(f"slot {group.slot} does not exist in this game")
-        if len(group.rollouts) != game.group_size:
-            raise BodyError(f"{len(group.rollouts)} rollouts in a group of {game.group_size}")
+        if len(group.rollouts) != samples:
+            raise BodyError(f"{len(group.rollouts)} rollouts in a group of {samples}")
         if len(group.quotes) > quotes or (quotes and not group.quotes):
-            raise BodyError(f"{len(group.quotes)} quotes in stage {stage.name}")
-        if any(len(q.record) != 32 or not 0 <= q.slot < game.slots for q in group.quotes):
+            raise BodyError(f"{len(group.quotes)} quotes in stage {rules.name}")
+        if any(len(q.record) != 32 or not 0 <= q.slot < highest for q in group.quotes):
             raise BodyError("a quote is not a record hash with a slot")
         for rollout in group.rollouts:
-            _check_rollout(rollout, stage)
+            _check_rollout(rollout, rules)
     return groups
+
+
+def _most_quotes(game: Game, stage: int) -> int:
+    rules = game.stages[stage]
+    turns = sum(earlier.sides for earlier in game.stages[:stage])
+    return {
+        "task": 0,
+        "family": 0,
+        "answers": 1,
+        "proposals": 1,
+        "critiques": 1 + game.critics,
+        "arguments": 1 + (turns if rules.sides else 2 * turns),
+    }[rules.inputs]
 
 
 def _check_rollout(rollout: Rollout, stage: Stage) -> None:

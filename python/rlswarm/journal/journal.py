@@ -14,10 +14,11 @@ import msgspec
 
 from rlswarm._core import Header
 from rlswarm.errors import JournalError
-from rlswarm.game.round import PlayedGroup
+from rlswarm.game.table import PlayedGroup
 from rlswarm.ledger.ledger import Ledger, Line
+from rlswarm.prompt import Prompt
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -30,7 +31,8 @@ CREATE INDEX IF NOT EXISTS records_by_round ON records (round, stage, peer_id);
 CREATE TABLE IF NOT EXISTS groups (
   record BLOB NOT NULL, slot INTEGER NOT NULL, round INTEGER NOT NULL, stage INTEGER NOT NULL,
   peer_id TEXT NOT NULL, environment INTEGER NOT NULL, seed INTEGER NOT NULL,
-  question TEXT NOT NULL, scores BLOB NOT NULL, rewards BLOB NOT NULL,
+  question TEXT NOT NULL, prompt BLOB NOT NULL, scores BLOB NOT NULL, rewards BLOB NOT NULL,
+  why BLOB NOT NULL,
   PRIMARY KEY (record, slot)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS groups_by_round ON groups (round);
@@ -128,10 +130,10 @@ class Journal:
             [row],
         )
 
-    def groups(self, number: int, played: Iterable[tuple[PlayedGroup, str, str]]) -> None:
-        """Verified groups as (group, peer id, question)."""
+    def groups(self, number: int, played: Iterable[tuple[PlayedGroup, str]]) -> None:
+        """Verified groups with their authors' peer ids."""
         self._write(
-            "INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 (
                     group.record,
@@ -141,11 +143,13 @@ class Journal:
                     peer_id,
                     group.environment,
                     group.seed,
-                    question,
+                    group.question,
+                    msgspec.msgpack.encode(group.prompt),
                     msgspec.msgpack.encode(group.scores),
                     msgspec.msgpack.encode(group.rewards),
+                    msgspec.msgpack.encode(group.why),
                 )
-                for group, peer_id, question in played
+                for group, peer_id in played
             ],
         )
 
@@ -231,10 +235,10 @@ class Journal:
         return header, body
 
     def groups_of(self, number: int) -> list[dict[str, Any]]:
-        """Verified groups of a round with their rewards in millionths."""
+        """Verified groups of a round: prompts, and rewards in millionths with their reasons."""
         rows = self._db.execute(
-            "SELECT g.record, g.slot, g.stage, g.peer_id, g.environment, g.seed, g.question, "
-            "g.scores, g.rewards FROM groups g WHERE g.round = ? ORDER BY stage, peer_id, slot",
+            "SELECT record, slot, stage, peer_id, environment, seed, question, prompt, scores, "
+            "rewards, why FROM groups WHERE round = ? ORDER BY stage, peer_id, slot",
             (number,),
         )
         return [
@@ -246,10 +250,24 @@ class Journal:
                 "environment": environment,
                 "seed": seed,
                 "question": question,
+                "prompt": msgspec.msgpack.decode(prompt, type=Prompt),
                 "scores": msgspec.msgpack.decode(scores),
                 "rewards": msgspec.msgpack.decode(rewards),
+                "why": msgspec.msgpack.decode(why),
             }
-            for record, slot, stage, peer_id, environment, seed, question, scores, rewards in rows
+            for (
+                record,
+                slot,
+                stage,
+                peer_id,
+                environment,
+                seed,
+                question,
+                prompt,
+                scores,
+                rewards,
+                why,
+            ) in rows
         ]
 
     def events_of(self, kind: str) -> list[tuple[float, int | None, dict[str, Any]]]:

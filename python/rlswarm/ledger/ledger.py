@@ -10,7 +10,10 @@ import msgspec
 
 from rlswarm._core import blake3, merkle_leaf, merkle_root
 from rlswarm.game.inputs import Quote, skipped
-from rlswarm.game.round import HeldRecord, PlayedGroup, Round
+from rlswarm.game.presenting import heard, sources
+from rlswarm.game.round import Round
+from rlswarm.game.stages import FROM_OTHERS
+from rlswarm.game.table import HeldRecord, PlayedGroup
 
 
 class Work(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -100,8 +103,10 @@ def compute_ledger(swarm: bytes, state: Round) -> Ledger:
 
     A group counts if its header came in time, its body was verified, its prompt could be rebuilt,
     its slots were taken in order, its inputs were not chosen, and something in it was scorable.
+    Proposers are paid by the groups that count.
     """
-    reasons = _reasons(state)
+    reasons = uncounted(state)
+    state.settle(reasons)
     lines = []
     authors = sorted({held.header.author for held in state.records.values()})
     for author in authors:
@@ -148,7 +153,7 @@ def _adapter(records: Mapping[bytes, HeldRecord], counted: list[PlayedGroup]) ->
     return min(headers, key=lambda h: (h.stage, h.sequence)).adapter if headers else bytes(32)
 
 
-def _reasons(state: Round) -> dict[Quote, str]:
+def uncounted(state: Round) -> dict[Quote, str]:
     """Why a group that was seen is not counted."""
     reasons: dict[Quote, str] = {}
     for held in state.records.values():
@@ -170,23 +175,34 @@ def _reasons(state: Round) -> dict[Quote, str]:
     return reasons
 
 
+_OWN = {
+    "answers": "a critique of own answers",
+    "arguments": "a verdict on own answers",
+    "proposals": "an answer to an own proposal",
+}
+
+
 def _refuse_chosen_inputs(state: Round, reasons: dict[Quote, str]) -> None:
-    """Critics must take answer groups in the lottery's order and judge others, not themselves."""
-    answers = [
-        name
-        for name, group in state.played.items()
-        if state.game.stages[group.stage].inputs == "task" and name not in reasons
-    ]
-    by_critic: dict[tuple[bytes, int], list[tuple[Quote, PlayedGroup]]] = {}
-    for name, group in state.played.items():
-        if state.game.stages[group.stage].inputs == "answers" and name not in reasons:
-            by_critic.setdefault((group.author, group.stage), []).append((name, group))
-    for (critic, stage), groups in by_critic.items():
-        own = [n for n, g in groups if state.records[g.quotes[0].record].header.author == critic]
-        for name in own:
-            reasons[name] = "a critique of own answers"
-        chosen = [g.quotes[0] for n, g in groups if n not in reasons]
-        others = [q for q in answers if state.records[q.record].header.author != critic]
-        if skipped(state.lottery, critic, stage, chosen, others) > state.game.skips:
-            for name, _ in groups:
-                reasons.setdefault(name, "better-ranked answers were passed over")
+    """Players must take what others made in the lottery's order, and not their own."""
+    for stage, rules in enumerate(state.game.stages):
+        by_player: dict[bytes, list[tuple[Quote, PlayedGroup]]] = {}
+        for name, group in state.played.items():
+            if group.stage == stage and name not in reasons and group.quotes:
+                by_player.setdefault(group.author, []).append((name, group))
+        counted = [q for q in sources(state, stage) if q in state.played and q not in reasons]
+        for player, groups in by_player.items():
+            passed_over = 0
+            if rules.inputs in FROM_OTHERS:
+                for name, group in groups:
+                    if state.header(group.quotes[0]).author == player:
+                        reasons[name] = _OWN[rules.inputs]
+                chosen = [g.quotes[0] for name, g in groups if name not in reasons]
+                others = [q for q in counted if state.header(q).author != player]
+                turn = state.game.first_turn(stage)
+                passed_over += skipped(state.lottery, player, turn, chosen, others)
+            for _, group in groups:
+                best = heard(state, stage, player, group.quotes[0])
+                passed_over += sum(q not in group.quotes and q not in reasons for q in best)
+            if passed_over > state.game.skips:
+                for name, _ in groups:
+                    reasons.setdefault(name, "what the lottery ranked better was passed over")

@@ -4,7 +4,9 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from rlswarm.game.round import PlayedGroup, Round
+from rlswarm.game.round import Round
+from rlswarm.game.stages import ANSWERING
+from rlswarm.game.table import PlayedGroup
 from rlswarm.journal.journal import Journal
 from rlswarm.ledger.ledger import Ledger, compute_ledger
 from rlswarm.node.report import Report
@@ -29,11 +31,11 @@ def decide_ledger(
 
 
 def earned(state: Round, author: bytes) -> dict[str, Any]:
-    """`mean_reward` of an author's answers to tasks (None without any) and `rewards` by stage."""
+    """`mean_reward` of an author's answers (None without any) and `rewards` by stage."""
     own = state.own_groups(author)
     stages = state.game.stages
     return {
-        "mean_reward": _mean(g for g in own if stages[g.stage].inputs == "task"),
+        "mean_reward": _mean(g for g in own if stages[g.stage].inputs in ANSWERING),
         "rewards": {
             rules.name: _mean(g for g in own if g.stage == index)
             for index, rules in enumerate(stages)

@@ -54,7 +54,7 @@ class Evaluator:
         self.readable_base: bytes | None = None
         """The base model whose tokens the scorer can spell."""
         self._manifest = manifest
-        self._rules = manifest.game.stages[0]
+        self._rules = manifest.game.answering
         self._me = me
         self._author = author
         self._worker = worker

@@ -1,11 +1,11 @@
 """Judging what peers sent: tasks regenerated, prompts rebuilt, rewards recomputed here."""
 
-import contextlib
 from collections.abc import Iterable
 
 from rlswarm.config.manifest import Manifest
 from rlswarm.game.inputs import Quote
-from rlswarm.game.round import HeldRecord, PlayedGroup, Round, Slot
+from rlswarm.game.round import Round
+from rlswarm.game.table import HeldRecord, PlayedGroup, Slot
 from rlswarm.game.tasks import slot_request, task_beacon
 from rlswarm.node.processes import RestartedError, Scorer
 from rlswarm.scorer.messages import Score, SlotRequest, Tasks
@@ -35,7 +35,7 @@ class Judge:
         wanted: dict[Slot, SlotRequest] = {}
         for author, slot in slots:
             if (author, slot) not in state.tasks:
-                request = slot_request(
+                request = state.proposed.get((author, slot)) or slot_request(
                     beacon, author, slot, self._manifest.game, self._manifest.environments
                 )
                 if request.environment not in self.declined:
@@ -69,12 +69,7 @@ class Judge:
     async def _record(self, state: Round, held: HeldRecord) -> list[PlayedGroup]:
         header, groups = held.header, held.groups
         assert groups is not None
-        places: list[Slot] = []
-        for group in groups:
-            with contextlib.suppress(KeyError):
-                places.append(
-                    state.task_slot(header.author, header.stage, group.slot, group.quotes)
-                )
+        places = list(state.places(held))
         await self.ensure_tasks(state, places)
         if any(place not in state.tasks for place in places):
             held.refused = "its environment is one that this node can't judge"

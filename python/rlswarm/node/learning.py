@@ -1,10 +1,11 @@
 """The learn window: the pool of verified groups, own and peers', and one step from it a round."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from rlswarm.config.manifest import Manifest
 from rlswarm.game.inputs import Quote
-from rlswarm.game.round import PlayedGroup, Round
+from rlswarm.game.round import Round
+from rlswarm.game.table import PlayedGroup
 from rlswarm.node.clock import Clock
 from rlswarm.node.processes import RestartedError, Worker
 from rlswarm.node.report import Report
@@ -41,13 +42,11 @@ class Learner:
         self._tally = tally
         self._pool: dict[Quote, tuple[int, str, PlayedGroup]] = {}
 
-    def add(
-        self, number: int, groups: Iterable[PlayedGroup], peer_ids: Mapping[bytes, str]
-    ) -> None:
-        """Verified groups of a round; `peer_ids` names their authors by public key."""
+    def add(self, state: Round, groups: Iterable[PlayedGroup]) -> None:
+        """Verified groups of a round."""
         for group in groups:
-            name = Quote(group.record, group.slot)
-            self._pool[name] = (number, peer_ids[group.author], group)
+            peer_id = state.records[group.record].header.peer_id
+            self._pool[Quote(group.record, group.slot)] = (state.number, peer_id, group)
 
     def forget_before(self, oldest: int) -> None:
         """Drop what was sampled before round `oldest`."""

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlswarm._core import CoreError, Identity
-from rlswarm.config.manifest import Manifest
+from rlswarm.config.manifest import Manifest, choose_persona
 from rlswarm.errors import ModelError, ScorerError
 from rlswarm.game.held_out import pooled
 from rlswarm.game.round import Round
-from rlswarm.game.tasks import lottery
+from rlswarm.game.table import PlayedGroup
+from rlswarm.game.tasks import lottery, task_beacon
 from rlswarm.identity.binding import Statement
 from rlswarm.identity.typed_data import Domain
 from rlswarm.journal.journal import Journal
-from rlswarm.ledger.ledger import Ledger
+from rlswarm.ledger.ledger import Ledger, uncounted
 from rlswarm.names import animal_name
 from rlswarm.network.transport import BINDING, Transport
 from rlswarm.node.author import Author
@@ -54,11 +55,13 @@ class Node:
         rounds: int | None = None,
         evaluate: int = 0,
         born: float | None = None,
+        persona: str | None = None,
     ) -> None:
         """`statements` are the own bindings for this swarm, oldest first; `rounds` ends the run
         after so many played rounds; `evaluate` is the number of held-out tasks by environment that
         are measured at the end (0 = none); `born` (Unix seconds) is when the process started, if
-        that was before now."""
+        that was before now; `persona` names one of the manifest's (None: the lottery picks).
+        Raises ManifestError if there is none of that name."""
         self.manifest = manifest
         self.identity = identity
         self.tally = Tally(clock.now() if born is None else born)
@@ -115,6 +118,7 @@ class Node:
             judge=self._judged_by,
             clock=clock,
             report=self._report,
+            persona=choose_persona(manifest, identity.public_key, persona),
         )
         self._learner = Learner(
             manifest,
@@ -214,6 +218,9 @@ class Node:
                 self.manifest.opens(number),
                 lottery(self._swarm, number, None),
                 self.manifest.rounds.clock_offset,
+                beacon=task_beacon(self._swarm, number),
+                environments=self.manifest.environments,
+                personas={persona.name: persona.system for persona in self.manifest.personas},
             )
             oldest = number - self.manifest.rounds.staleness
             for past in [n for n in self._rounds if n < oldest]:
@@ -243,6 +250,7 @@ class Node:
         settled = self._later(self._settle(state, judged))
         if judged is not None:
             await judged
+        self._learner.add(state, state.settle(uncounted(state)))
         keep_free = self._evaluator.keep_free(state.number)
         learned = await self._learner.learn(state, keep_free)
         if learned is not None:
@@ -266,20 +274,13 @@ class Node:
         if before is not None:
             await before
         fresh = await self._judged_by.judge(state, last_stage)
-        peer_ids = {held.header.author: held.header.peer_id for held in state.records.values()}
-        self._learner.add(state.number, fresh, peer_ids)
+        # Proposals are paid when the round is over, so they can't teach before.
+        self._learner.add(state, [g for g in fresh if not state.is_paid_late(g)])
+        self._note(state, fresh)
+
+    def _note(self, state: Round, groups: list[PlayedGroup]) -> None:
         self._journal.groups(
-            state.number,
-            [
-                (
-                    group,
-                    peer_ids[group.author],
-                    state.tasks[
-                        state.task_slot(group.author, group.stage, group.slot, group.quotes)
-                    ].question,
-                )
-                for group in fresh
-            ],
+            state.number, [(g, state.records[g.record].header.peer_id) for g in groups]
         )
 
     async def _settle(self, state: Round, judged: "asyncio.Task[None] | None") -> Ledger:
@@ -288,7 +289,7 @@ class Node:
         await self._judge(state, len(state.times) - 1, judged)
         for late in [r for n, r in sorted(self._rounds.items()) if n < state.number]:
             await self._judge(late, len(late.times) - 1)
-        return decide_ledger(
+        ledger = decide_ledger(
             self._swarm,
             state,
             journal=self._journal,
@@ -296,6 +297,8 @@ class Node:
             report=self._report,
             now=self._clock.now(),
         )
+        self._note(state, [g for g in state.played.values() if state.is_paid_late(g)])
+        return ledger
 
     def _close(self, state: Round, began: float, learned: Learned | None, ledger: Ledger) -> None:
         """The round is over: count it and say what came of it."""
@@ -320,7 +323,7 @@ class Node:
 
     async def _measure(self) -> None:
         """Held-out accuracy of the policy before any training and now."""
-        rules = self.manifest.game.stages[0]
+        rules = self.manifest.game.answering
         if not self._evaluator.environments:
             return
         for when, initial in (("heldout_before", True), ("heldout_after", False)):

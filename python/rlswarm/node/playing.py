@@ -4,7 +4,7 @@ import contextlib
 
 from rlswarm._core import CoreError, Record
 from rlswarm.config.manifest import Manifest
-from rlswarm.game.inputs import Quote
+from rlswarm.game.presenting import Plan, inputs, place, prompt
 from rlswarm.game.rollouts import Group, encode_body
 from rlswarm.game.round import Round
 from rlswarm.game.tasks import sampling_key
@@ -38,7 +38,9 @@ class Player:
         judge: Judge,
         clock: Clock,
         report: Report,
+        persona: str,
     ) -> None:
+        """`persona` is the name of one of the manifest's, or empty."""
         self.base = self.adapter = bytes(32)
         """The policy that the next header names."""
         self._manifest = manifest
@@ -49,7 +51,10 @@ class Player:
         self._clock = clock
         self._report = report
         self._me = me
-        self._pace = Pace(manifest.game.slots)
+        self._persona = persona
+        self._pace = Pace(
+            max(manifest.game.slots_of(stage) for stage in range(len(manifest.game.stages)))
+        )
 
     async def take_part(self, state: Round, stage: int) -> Record | None:
         """Play a stage: sample, seal, announce. None if there was nothing to do or no time."""
@@ -58,11 +63,11 @@ class Player:
         if left < MIN_WINDOW:
             self._report("stage_skipped", state.number, stage=rules.name, reason="no time left")
             return None
-        planned = state.inputs(stage, self._me, self._pace.slots(stage, left))
+        slots = min(self._pace.slots(stage, left), self._manifest.game.slots_of(stage))
+        planned = inputs(state, stage, self._me, slots)
         try:
-            await self._judge.ensure_tasks(
-                state, [state.task_slot(self._me, stage, slot, q) for slot, q in planned]
-            )
+            places = [place(state, self._me, stage, slot, quotes) for slot, quotes in planned]
+            await self._judge.ensure_tasks(state, [where for where in places if where])
             chosen, requests = self._requests(state, stage, planned)
             if not chosen:
                 self._report("stage_skipped", state.number, stage=rules.name, reason="no inputs")
@@ -76,19 +81,18 @@ class Player:
             return None
         return self._publish(state, stage, chosen, sampled)
 
-    def _requests(
-        self, state: Round, stage: int, planned: list[tuple[int, tuple[Quote, ...]]]
-    ) -> tuple[list[tuple[int, tuple[Quote, ...]]], list[GroupRequest]]:
+    def _requests(self, state: Round, stage: int, planned: Plan) -> tuple[Plan, list[GroupRequest]]:
         chosen, requests = [], []
         for slot, quotes in planned:
-            place = state.task_slot(self._me, stage, slot, quotes)
-            if place not in state.tasks:
+            where = place(state, self._me, stage, slot, quotes)
+            if where is not None and where not in state.tasks:
                 continue
+            seed = 0 if where is None else state.tasks[where].seed
             requests.append(
                 GroupRequest(
-                    prompt=state.prompt(self._me, stage, slot, quotes),
-                    key=sampling_key(state.lottery, self._me, stage, slot, state.tasks[place].seed),
-                    samples=self._manifest.game.group_size,
+                    prompt=prompt(state, self._me, stage, slot, quotes, self._persona),
+                    key=sampling_key(state.lottery, self._me, stage, slot, seed),
+                    samples=self._manifest.game.samples_of(stage),
                     max_tokens=self._manifest.game.stages[stage].max_tokens,
                 )
             )
@@ -99,7 +103,7 @@ class Player:
         self,
         state: Round,
         stage: int,
-        chosen: list[tuple[int, tuple[Quote, ...]]],
+        chosen: Plan,
         sampled: Sampled,
     ) -> Record | None:
         rules = self._manifest.game.stages[stage]
@@ -126,6 +130,7 @@ class Player:
             slots=[group.slot for group in groups],
             base=self.base,
             adapter=self.adapter,
+            persona=self._persona,
         )
         held = state.add_header(record.header, self._clock.now())
         state.add_body(record.header, body)

@@ -49,6 +49,7 @@ class StartOptions:
     rounds: int | None = None
     evaluate: int = 0
     password_file: Path | None = None
+    persona: str | None = None
     as_json: bool = False
     hold: bool = False
     """Load the model, then wait for a `Go` on stdin; stop when stdin closes. So `swarm up` opens
@@ -157,6 +158,7 @@ async def _live(
             observe=tell,
             rounds=options.rounds,
             evaluate=options.evaluate,
+            persona=options.persona,
             born=psutil.Process().create_time(),
         )
         stack.callback(lambda: tell("stopped", node.summary()))

@@ -13,7 +13,8 @@ import msgspec
 from rlswarm._core import Identity, blake3
 from rlswarm.config.manifest import Manifest, Model, Rounds
 from rlswarm.errors import ScorerError
-from rlswarm.game.stages import Game, answer_critique_revise
+from rlswarm.game.presets import retimed
+from rlswarm.game.stages import Game
 from rlswarm.identity.binding import Statement
 from rlswarm.journal.journal import Journal
 from rlswarm.network.memory import MemoryNetwork
@@ -61,9 +62,7 @@ def simulated_manifest(**changes: Any) -> Manifest:
         game=Game(
             slots=3,
             group_size=4,
-            stages=answer_critique_revise(
-                answer=2.0, critique=2.0, revise=2.0, reveal=0.5, answer_tokens=48
-            ),
+            stages=retimed("answer-critique-revise", [2.0] * 3, reveal=0.5, max_tokens=48),
         ),
         environments=(
             scoring.EnvironmentSpec(
