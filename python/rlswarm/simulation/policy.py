@@ -76,10 +76,15 @@ class ScriptedWorker:
         return tuple(rollouts)
 
     def _say(self, group: GroupRequest, u: tuple[float, ...]) -> str:
-        if group.prompt[-1].role == "assistant":
-            verdict = "right" if u[0] < 0.5 else "wrong"
-            other = "right" if u[1] < 0.5 else "wrong"
-            return f" {verdict} {50 + int(50 * u[2])}%\nB: {other} 70%"
+        last = group.prompt[-1]
+        verdict = f"{'right' if u[0] < 0.5 else 'wrong'} {50 + int(50 * u[2])}%"
+        if last.role == "assistant" and last.content == "Kind":
+            kinds = len(re.findall(r"^Kind \d+:", group.prompt[-2].content, re.MULTILINE))
+            return f" {1 + int(kinds * u[0])}, seed {int(1000 * u[1])}"
+        if last.role == "assistant":
+            return f" {verdict}\nB: {'right' if u[1] < 0.5 else 'wrong'} 70%"
+        if "Your side:" in last.content:
+            return f"Because of the sum.\nA: {verdict}"
         answer = sum(int(n) for n in re.findall(r"[+-]?\d+", _terms(group.prompt[-1].content)))
         if u[0] >= self.skill:
             answer += 1 + int(8 * u[1])
