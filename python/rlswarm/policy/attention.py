@@ -6,18 +6,25 @@ positions before it, as it would in a sequence by itself.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from rlswarm.errors import ModelError
-from rlswarm.policy.forest import Forest
 
 Masks = Tensor | dict[str, Tensor]
 """One additive mask [1, 1, queries, keys], or one for each kind of layer."""
 
 _KINDS = {"full_attention", "sliding_attention"}
+
+
+class Layout(Protocol):
+    """Tokens of several sequences in one row, and what each of them may see."""
+
+    def mask(self, start: int, stop: int, dtype: torch.dtype, window: int = 0) -> Tensor:
+        """Additive mask [1, 1, stop − start, stop]: queries at places start..stop, keys 0..stop."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,15 +36,15 @@ class AttentionKinds:
     mixed: bool = False
     """Whether some layers slide and others see everything."""
 
-    def masks(self, forest: Forest, start: int, stop: int, dtype: torch.dtype) -> Masks:
-        """The masks of queries at places start..stop of a forest over keys at 0..stop."""
+    def masks(self, layout: Layout, start: int, stop: int, dtype: torch.dtype) -> Masks:
+        """The masks of queries at places start..stop of a layout over keys at 0..stop."""
         if not self.window:
-            return forest.mask(start, stop, dtype)
-        sliding = forest.mask(start, stop, dtype, self.window)
+            return layout.mask(start, stop, dtype)
+        sliding = layout.mask(start, stop, dtype, self.window)
         if not self.mixed:
             return sliding
         return {
-            "full_attention": forest.mask(start, stop, dtype),
+            "full_attention": layout.mask(start, stop, dtype),
             "sliding_attention": sliding,
         }
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from rlswarm.errors import ModelError, NotEnoughMemoryError
 from rlswarm.policy.adapter import adapter_hash, attach, trained
-from rlswarm.policy.attention import AttentionKinds, Masks, attention_kinds
+from rlswarm.policy.attention import AttentionKinds, Layout, Masks, attention_kinds
 from rlswarm.policy.facts import model_facts
-from rlswarm.policy.forest import Forest
+from rlswarm.policy.group_cache import GroupCache
 from rlswarm.policy.memory import Memory, Plan, free_memory, plan
 from rlswarm.policy.probe import check_policy
 from rlswarm.policy.render import Renderer
@@ -61,9 +61,9 @@ class Policy:
         context: AbstractContextManager[None] = self.model.disable_adapter()  # type: ignore[operator]
         return context
 
-    def masks(self, forest: Forest, start: int, stop: int) -> Masks:
-        """What `hidden` takes: queries at places start..stop of a forest, keys at 0..stop."""
-        return self.attention.masks(forest, start, stop, self.head.dtype)
+    def masks(self, layout: Layout, start: int, stop: int) -> Masks:
+        """What `hidden` takes: queries at places start..stop of a layout, keys at 0..stop."""
+        return self.attention.masks(layout, start, stop, self.head.dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [n, V] of last hidden states [n, H], in the head's dtype."""
@@ -83,6 +83,15 @@ class Policy:
             use_cache=cache is not None,
         )
         hidden: Tensor = out.last_hidden_state[0]
+        return hidden
+
+    def hidden_of_rows(self, ids: Tensor, positions: Tensor, cache: GroupCache) -> Tensor:
+        """Last hidden states [rows, H] of one new token [rows, 1] of every row of `cache`.
+
+        Only within `group_attention`, after the cache's `open_step`.
+        """
+        out = self.body(input_ids=ids, position_ids=positions, use_cache=False, group_cache=cache)
+        hidden: Tensor = out.last_hidden_state[:, 0]
         return hidden
 
 

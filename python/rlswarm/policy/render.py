@@ -33,8 +33,10 @@ class Renderer:
         # An AutoTokenizer would hold the vocabulary a second time: 110 MB for 49,152 tokens.
         self._template = chat_template(folder)
         self._names = special_tokens(folder)
-        added = self._tokenizer.get_added_tokens_decoder().values()
-        self._control = tuple(sorted(token.content for token in added if token.special))
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._control = tuple(sorted(token.content for token in added.values() if token.special))
+        self.silent = frozenset(number for number, token in added.items() if token.special)
+        """Ids of special tokens, which `decode` skips."""
         end = self._names.get("eos_token")
         self.end_token: int | None = self._tokenizer.token_to_id(end) if end else None
 
