@@ -103,20 +103,6 @@ def test_a_forest_computes_what_separate_sequences_compute(folder: Path) -> None
             assert torch.allclose(together[places[branch]], alone[3:], atol=1e-5)
 
 
-def test_a_forest_forgets_what_nobody_sees() -> None:
-    forest = Forest(CPU)
-    trunk = forest.branch()
-    forest.extend(trunk, 2)
-    dead, live = forest.branch(trunk), forest.branch(trunk)
-    forest.extend(dead, 3)
-    forest.extend(live, 1)
-    assert forest.seen([live]) == 3
-    assert forest.keep([live]).tolist() == [0, 1, 5]
-    forest.extend(live, 1)
-    assert forest.positions(0).tolist() == [[0, 1, 2, 3]]
-    assert torch.equal(forest.mask(3, 4, torch.float32).squeeze(), torch.zeros(4))
-
-
 @settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=4))
 def test_the_shared_length_leaves_each_prompt_a_token(prompts: list[list[int]]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 from rlswarm._core import blake3, uniforms
 from rlswarm.errors import ModelError
 from rlswarm.kernels import interval
+from rlswarm.policy import sampler
 from rlswarm.policy.model import Policy, load_policy
 from rlswarm.policy.sampler import pack_logprobs, sample, unpack_logprobs
 from rlswarm.policy.source import resolve
@@ -96,22 +98,37 @@ def test_a_rollout_does_not_depend_on_its_batch(policy: Policy) -> None:
     assert together[0][0].tokens != together[3][0].tokens
 
 
-def test_small_caches_and_compaction_change_nothing(
-    policy: Policy, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("width", "refill", "cache_tokens"), [(5, 1, 10**6), (64, 8, 400), (64, 8, 1), (12, 8, 10**6)]
+)
+def test_width_refills_and_small_caches_change_nothing(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch, width: int, refill: int, cache_tokens: int
 ) -> None:
-    from dataclasses import replace
-
-    from rlswarm.policy import sampler
-
     requests = [asked(f"Tell me about number {i}.", str(i), 6, 90) for i in range(4)]
+    requests[1:1] = [asked("Tell me", "first", 3, 40), requests[0]]
     whole = run(policy, *requests)
     lengths = [len(r.tokens) // 4 for r in itertools.chain(*whole)]
-    assert min(lengths) < 40 < max(lengths)  # rows end at different times, so there is dead weight
-    monkeypatch.setattr(sampler, "SHORTEST_COMPACTION", 4)
-    monkeypatch.setattr(sampler, "PREFILL", 7)
-    small = replace(policy, plan=replace(policy.plan, cache_tokens=200))
+    assert min(lengths) < 40 < max(lengths)  # rows end at different times, so places come free
+    for name, value in (("WIDTH", width), ("REFILL", refill), ("PREFILL", 7)):
+        monkeypatch.setattr(sampler, name, value)
+    monkeypatch.setattr(sampler, "KEPT_PREFIXES", 60)
+    small = replace(policy, plan=replace(policy.plan, cache_tokens=cache_tokens))
     again = run(small, *requests)
     assert [r.tokens for g in again for r in g] == [r.tokens for g in whole for r in g]
+
+
+def test_at_a_deadline_the_first_groups_are_whole(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "WIDTH", 8)
+    ticks = itertools.count()
+    requests = [asked(f"Tell me about number {i}.", str(i), 8, 20) for i in range(6)]
+    cut = run(policy, *requests, deadline=90, clock=lambda: float(next(ticks)))
+    begun = [all(r.tokens for r in group) for group in cut]
+    assert begun[0] and not begun[-1]
+    assert begun == sorted(begun, reverse=True)
+    assert all(not r.truncated or len(r.tokens) == 80 for r in cut[0])
+    assert all(r.truncated for r in cut[-1])
 
 
 def test_ends_are_kept_and_marked(policy: Policy) -> None:

@@ -62,22 +62,6 @@ class Forest:
         mask = torch.zeros(sees.shape, dtype=dtype, device=self._device)
         return mask.masked_fill_(~sees, -torch.inf)[None, None]
 
-    def keep(self, segments: Sequence[int]) -> Tensor:
-        """Forget all tokens that none of these segments sees. Returns the places kept, int64.
-
-        Afterwards the kept tokens are numbered from 0 again.
-        """
-        wanted: set[int] = set().union(*(self._sees[segment] for segment in segments))
-        places = [place for place, segment in enumerate(self._segment) if segment in wanted]
-        self._segment = [self._segment[place] for place in places]
-        self._position = [self._position[place] for place in places]
-        return torch.tensor(places, dtype=torch.int64, device=self._device)
-
-    def seen(self, segments: Sequence[int]) -> int:
-        """How many of the tokens laid out at least one of these segments sees."""
-        wanted: set[int] = set().union(*(self._sees[segment] for segment in segments))
-        return sum(segment in wanted for segment in self._segment)
-
     def _ancestry(self) -> Tensor:
         if self._matrix is None:
             matrix = torch.zeros(len(self._sees), len(self._sees), dtype=torch.bool)

@@ -14,6 +14,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 _NAME = "rlswarm_groups"
 _FIRST_LENGTH = 32
@@ -144,9 +145,9 @@ class GroupCache:
         spread[step.seats] = q
         spread = spread.view(step.slots, step.most, *q.shape[1:]).transpose(1, 2).flatten(2, 3)
         scores = spread @ held.prompt_keys[: step.slots, :, : step.longest].transpose(2, 3)
-        scores = scores.unflatten(2, (step.most, -1)) + hidden_prompt
+        scores = _by_seat(scores, step.most) + hidden_prompt
         shared = _partial(scores.flatten(2, 3), held.prompt_values[: step.slots, :, : step.longest])
-        shared = shared.unflatten(2, (step.most, -1)).transpose(1, 2).flatten(0, 1)[step.seats]
+        shared = _by_seat(shared, step.most).transpose(1, 2).flatten(0, 1)[step.seats]
 
         scores = q @ held.own_keys[:rows, :, : step.room].transpose(2, 3) + hidden_own
         own = _partial(scores, held.own_values[:rows, :, : step.room])
@@ -215,6 +216,12 @@ def _additive(sees: Tensor) -> Tensor:
     return mask.masked_fill_(~sees, -1e30)
 
 
+def _by_seat(tensor: Tensor, seats: int) -> Tensor:
+    """[slots, heads, seats · n, m] as [slots, heads, seats, n, m]."""
+    slots, heads, rows, width = tensor.shape
+    return tensor.view(slots, heads, seats, rows // seats, width)
+
+
 def _partial(scores: Tensor, values: Tensor) -> Tensor:
     """Attention over some of the keys: Σ e^(s − m) v, Σ e^(s − m) and m, side by side.
 
@@ -243,15 +250,18 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    scaling: float,
-    group_cache: GroupCache,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """transformers' attention interface."""
+    group_cache: GroupCache | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """transformers' attention interface; without a group cache it is plain SDPA."""
+    if group_cache is None:
+        output: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **options
+        )
+        return output
     layer: int = module.layer_idx  # type: ignore[assignment]
-    window = sliding_window or 0
-    return group_cache.attend(layer, query, key, value, scaling, window), None
+    window = options.get("sliding_window") or 0
+    return group_cache.attend(layer, query, key, value, options["scaling"], window), None
 
 
 transformers.AttentionInterface.register(_NAME, _attention)
@@ -259,7 +269,7 @@ transformers.AttentionInterface.register(_NAME, _attention)
 
 @contextmanager
 def group_attention(body: nn.Module) -> Iterator[None]:
-    """Within, every attention layer of `body` asks the `group_cache` that its forward is given."""
+    """Within, attention layers of `body` use the `group_cache` its forward is given, if any."""
     configs: dict[int, Any] = {
         id(module.config): module.config for module in body.modules() if hasattr(module, "config")
     }

@@ -135,7 +135,7 @@ class _Engine:
 
     def run(self) -> None:
         """Until every row has ended, or the deadline lets no further step end in time."""
-        hidden = torch.empty(0, self._policy.head.shape[1], device=self._policy.device)
+        nothing = hidden = self._policy.head.new_empty(0, self._policy.head.shape[1])
         while self._queue or self._running:
             before = self._clock()
             fresh = self._admit()
@@ -147,8 +147,7 @@ class _Engine:
             # The next step takes about as long as this one did.
             if not now + (now - before) <= self._deadline:
                 return
-            if self._running:
-                hidden = self._advance()
+            hidden = self._advance() if self._running else nothing
 
     def _admit(self) -> list[_Row] | None:
         """The rows that begin now, their prompts computed; None if time ran out meanwhile."""
