@@ -75,6 +75,54 @@ def test_a_model_without_template_gets_the_plain_format(tmp_path: Path) -> None:
     assert shown(folder, ids) == "User: hi\n\nAssistant: Well"
 
 
+# Shapes of templates in use, written for this test: how they treat a system turn and spaces.
+ALTERNATING = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{{ '<' + ('model' if m['role'] == 'assistant' else 'user') + '>' + m['content'] | trim }}"
+    "{{ '</>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<model>' }}{% endif %}"
+)
+IGNORING = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[Q] {{ m['content'] }} [/Q]"
+    "{% elif m['role'] == 'assistant' %} {{ m['content'] }};{% endif %}{% endfor %}"
+)
+SYSTEM_APART = (
+    "{% if messages[0]['role'] == 'system' %}{% set said = messages[0]['content'] %}"
+    "{% set turns = messages[1:] %}{% else %}{% set said = 'Default.' %}"
+    "{% set turns = messages %}{% endif %}# {{ said }}\n"
+    "{% for m in turns %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "asked", "continued"),
+    [
+        (ALTERNATING, "<user>Be brief.\n\nhi</><model>", "<user>Be brief.\n\nhi</><model>Well"),
+        (IGNORING, "[Q] Be brief.\n\nhi [/Q]", "[Q] Be brief.\n\nhi [/Q] Well"),
+        (
+            SYSTEM_APART,
+            "# Be brief.\nuser: hi\nassistant:",
+            "# Be brief.\nuser: hi\nassistant: Well",
+        ),
+    ],
+)
+def test_a_persona_is_heard_under_any_template(
+    tmp_path: Path, template: str, asked: str, continued: str
+) -> None:
+    folder = make_tiny_model(tmp_path)
+    (folder / "chat_template.jinja").write_text(template)
+    renderer = Renderer(folder, folder / "tokenizer.json")
+    persona = ChatMessage("system", "Be brief.")
+    question = ChatMessage("user", "hi")
+    assert shown(folder, renderer.encode((persona, question))) == asked
+    begun = renderer.encode((persona, question, ChatMessage("assistant", "Well")))
+    assert shown(folder, begun) == continued
+
+
 def test_a_template_that_refuses_is_a_model_error(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path)
     (folder / "chat_template.jinja").write_text("{{ raise_exception('no system turn') }}")

@@ -1,5 +1,6 @@
 """Chats to token ids and token ids to text, the same on every machine and every day."""
 
+import functools
 from datetime import datetime
 from pathlib import Path
 
@@ -44,28 +45,45 @@ class Renderer:
         """Token ids of a chat, ready for the policy's first token.
 
         A last turn of role ``assistant`` is left open and continued. Control tokens spelt out in
-        a turn's content are broken up, so that quoted text can't end its turn. Raises ModelError
-        if the model's template refuses the chat.
+        a turn's content are broken up, so that quoted text can't end its turn. Where the template
+        has no place for a system turn, it opens the first turn of the user. Raises ModelError if
+        the model's template refuses the chat.
         """
         if not prompt:
             raise ModelError("an empty chat can't be rendered")
         turns = [{"role": turn.role, "content": self._harmless(turn.content)} for turn in prompt]
         if not self._template:
             return list(self._tokenizer.encode(_plain(turns)).ids)
-        goes_on = turns[-1]["role"] == "assistant"
+        if turns[0]["role"] == "system" and len(turns) > 1 and not self._takes_system:
+            turns = _folded(turns)
         try:
-            (text,), _ = render_jinja_template(
-                conversations=[turns],
-                chat_template=_FIXED_CLOCK + self._template,
-                add_generation_prompt=not goes_on,
-                continue_final_message=goes_on,
-                date_string=FIXED_DATE.strftime("%d %b %Y"),
-                **self._names,
-            )
+            text = self._render(turns)
         except Exception as error:  # whatever the template's author raises
             raise ModelError(f"the model's chat template refuses this prompt ({error})") from error
         # Templates write their control tokens themselves.
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _render(self, turns: list[dict[str, str]]) -> str:
+        goes_on = turns[-1]["role"] == "assistant"
+        (text,), _ = render_jinja_template(
+            conversations=[turns],
+            chat_template=_FIXED_CLOCK + self._template,
+            add_generation_prompt=not goes_on,
+            continue_final_message=goes_on,
+            date_string=FIXED_DATE.strftime("%d %b %Y"),
+            **self._names,
+        )
+        return str(text)
+
+    @functools.cached_property
+    def _takes_system(self) -> bool:
+        """Whether the template shows a system turn; some refuse one, some pass over it."""
+        probe = "a system turn"
+        turns = [{"role": "system", "content": probe}, {"role": "user", "content": "a question"}]
+        try:
+            return probe in self._render(turns)
+        except Exception:  # whatever the template's author raises
+            return False
 
     def decode(self, tokens: list[int]) -> str:
         """Text of token ids, special tokens skipped: `tokenizers` alone, as the scorer does it."""
@@ -80,6 +98,12 @@ class Renderer:
                 # One-letter control tokens would survive a split: drop them.
                 broken = f"{token[0]} {token[1:]}" if len(token) > 1 else ""
                 content = content.replace(token, broken)
+
+
+def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The chat without its system turn, whose words open the next one."""
+    system, first, *others = turns
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *others]
 
 
 def _plain(turns: list[dict[str, str]]) -> str:
