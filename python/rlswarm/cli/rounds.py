@@ -50,19 +50,44 @@ def list_(home: Path | None, as_json: bool) -> None:
 @rounds.command()
 @click.argument("number", type=int)
 @_HOME
+@click.option("--full", is_flag=True, help="Every prompt and completion, and why each reward.")
+@click.option("--stage", help="Only this stage, by name.")
+@click.option("--peer", help="Only this peer's groups, by animal name or peer id.")
 @_JSON
-def show(number: int, home: Path | None, as_json: bool) -> None:
+def show(
+    number: int, home: Path | None, full: bool, stage: str | None, peer: str | None, as_json: bool
+) -> None:
     """The root of round NUMBER, each peer's verified work, and every group's rewards."""
+    from rlswarm.cli.round_text import lines_of
+
+    journal = _journal(home)
+    data = _round(journal, number)
+    journal.close()
+    data["groups"] = [
+        group
+        for group in data["groups"]
+        if (stage is None or group["stage_name"] == stage)
+        and (peer is None or peer in (group["peer_id"], group["name"]))
+    ]
+    if as_json:
+        click.echo(json.dumps(data))
+        return
+    for line in lines_of(data, full=full):
+        click.echo(line)
+
+
+def _round(journal: "Journal", number: int) -> dict[str, Any]:
+    """Everything that the journal knows of a round."""
     from rlswarm.names import animal_name
     from rlswarm.scorer.messages import MICRO
 
-    journal = _journal(home)
     root, lines = journal.ledger_of(number)
-    groups = journal.groups_of(number)
-    journal.close()
-    data: dict[str, Any] = {
+    stages = journal.stages_of(number)
+    ends = {told: data for _, told, data in journal.events_of("round")}
+    return {
         "round": number,
         "root": root.hex(),
+        "diversity": ends.get(number, {}).get("diversity"),
         "peers": [
             {
                 "peer_id": line.peer_id,
@@ -82,27 +107,16 @@ def show(number: int, home: Path | None, as_json: bool) -> None:
         "groups": [
             {
                 "peer_id": group["peer_id"],
+                "name": animal_name(group["peer_id"]),
                 "stage": group["stage"],
+                "stage_name": stages[group["stage"]] if group["stage"] < len(stages) else "",
                 "slot": group["slot"],
                 "question": group["question"],
+                "prompt": [{"role": t.role, "content": t.content} for t in group["prompt"]],
+                "completions": group["texts"],
                 "rewards": [None if r is None else r / MICRO for r in group["rewards"]],
+                "why": group["why"],
             }
-            for group in groups
+            for group in journal.groups_of(number)
         ],
     }
-    if as_json:
-        click.echo(json.dumps(data))
-        return
-    click.echo(f"round {number}, root {root.hex()}")
-    for peer in data["peers"]:
-        click.echo(
-            f"\n{peer['name']} ({peer['peer_id']}): {peer['groups']} groups, "
-            f"{peer['samples']} samples, credit {peer['credit']:.3f}"
-        )
-        for reason, count in peer["refused"].items():
-            click.echo(f"  {count} not counted: {reason}")
-        for group in data["groups"]:
-            if group["peer_id"] == peer["peer_id"]:
-                earned = " ".join("–" if r is None else f"{r:.2f}" for r in group["rewards"])
-                question = " ".join(group["question"].split())[:60]
-                click.echo(f"  stage {group['stage']} slot {group['slot']}  {earned}  {question}")

@@ -66,6 +66,12 @@ def decode_body(body: bytes, slots: Sequence[int], game: Game, stage: int) -> tu
     return groups
 
 
+def texts_of(body: bytes, slot: int) -> tuple[str, ...]:
+    """The completions of one group of a body that was verified before."""
+    groups = {group.slot: group for group in _decoder.decode(body).groups}
+    return tuple(rollout.text for rollout in groups[slot].rollouts)
+
+
 def _most_quotes(game: Game, stage: int) -> int:
     rules = game.stages[stage]
     turns = sum(earlier.sides for earlier in game.stages[:stage])

@@ -14,6 +14,7 @@ import msgspec
 
 from rlswarm._core import Header
 from rlswarm.errors import JournalError
+from rlswarm.game.rollouts import texts_of
 from rlswarm.game.table import PlayedGroup
 from rlswarm.ledger.ledger import Ledger, Line
 from rlswarm.prompt import Prompt
@@ -235,10 +236,12 @@ class Journal:
         return header, body
 
     def groups_of(self, number: int) -> list[dict[str, Any]]:
-        """Verified groups of a round: prompts, and rewards in millionths with their reasons."""
+        """Verified groups of a round: prompts, completions, and rewards in millionths with their
+        reasons."""
         rows = self._db.execute(
-            "SELECT record, slot, stage, peer_id, environment, seed, question, prompt, scores, "
-            "rewards, why FROM groups WHERE round = ? ORDER BY stage, peer_id, slot",
+            "SELECT record, slot, g.stage, g.peer_id, environment, seed, question, prompt, scores, "
+            "rewards, why, body FROM groups g JOIN records ON hash = record WHERE g.round = ? "
+            "ORDER BY g.stage, g.peer_id, slot",
             (number,),
         )
         return [
@@ -254,6 +257,7 @@ class Journal:
                 "scores": msgspec.msgpack.decode(scores),
                 "rewards": msgspec.msgpack.decode(rewards),
                 "why": msgspec.msgpack.decode(why),
+                "texts": texts_of(body, slot),
             }
             for (
                 record,
@@ -267,8 +271,18 @@ class Journal:
                 scores,
                 rewards,
                 why,
+                body,
             ) in rows
         ]
+
+    def stages_of(self, number: int) -> list[str]:
+        """Names of the stages of a round that this node has been in, in their order."""
+        rows = self._db.execute(
+            "SELECT data FROM events WHERE kind IN ('stage', 'stage_skipped') AND round = ? "
+            "ORDER BY id",
+            (number,),
+        )
+        return [str(json.loads(data)["stage"]) for (data,) in rows]
 
     def events_of(self, kind: str) -> list[tuple[float, int | None, dict[str, Any]]]:
         """(time, round, data) of all events of a kind, oldest first."""

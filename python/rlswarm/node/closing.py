@@ -4,6 +4,9 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
+from rlswarm.game.diversity import diversity
 from rlswarm.game.round import Round
 from rlswarm.game.stages import ANSWERING
 from rlswarm.game.table import PlayedGroup
@@ -31,7 +34,8 @@ def decide_ledger(
 
 
 def earned(state: Round, author: bytes) -> dict[str, Any]:
-    """`mean_reward` of an author's answers (None without any) and `rewards` by stage."""
+    """`mean_reward` of an author's answers (None without any), `rewards` by stage, and the
+    `diversity` of everybody's answers."""
     own = state.own_groups(author)
     stages = state.game.stages
     return {
@@ -40,6 +44,7 @@ def earned(state: Round, author: bytes) -> dict[str, Any]:
             rules.name: _mean(g for g in own if g.stage == index)
             for index, rules in enumerate(stages)
         },
+        "diversity": msgspec.to_builtins(diversity(state.game, state.played.values())),
     }
 
 
