@@ -7,8 +7,10 @@ from torch import Tensor
 
 from rlswarm.kernels.head import Head
 from rlswarm.kernels.products import statistics_dtype
+from rlswarm.kernels.statistics import Statistics
 from rlswarm.kernels.sweep import Sweep
-from rlswarm.kernels.tiling import Tiling, blocks, kept_rows
+from rlswarm.kernels.tiling import IGNORED, Tiling, blocks, kept_rows
+from rlswarm.kernels.trained_head import in_dtype_of, recomputed_gradients
 
 
 class LogProbs(NamedTuple):
@@ -46,22 +48,38 @@ def linear_logprob(
     tanh(x / softcap), or x. With `invariant`, a row's bits depend on nothing but the row, the head
     and the number of threads: not on N, on the order or on the other rows.
 
-    Differentiable with respect to `hidden`, for a frozen head. The gradient of one log-prob is
-    (W[y] − E_p[W]) / temperature, gathered in the forward sweep, so the backward is a row scale:
-    two matrix products in all, and memory O(N·H). Raises ValueError for shapes that don't fit and
-    if the head wants a gradient.
+    A frozen head is swept once: the gradient of a log-prob with respect to its row of `hidden`,
+    (W[y] − E_p[W]) / temperature, is gathered on the way, so the backward is a row scale: two
+    matrix products in all, and memory O(N·H). If weight or bias wants a gradient, the backward
+    makes the logits again: four products. Raises ValueError for shapes that don't fit.
     """
-    if weight.requires_grad or (bias is not None and bias.requires_grad):
-        raise ValueError("linear_logprob is for a frozen head: weight or bias wants a gradient")
+    check_shapes(hidden, weight, targets)
+    found: tuple[Tensor, ...] = _LinearLogprob.apply(
+        hidden,
+        weight,
+        bias,
+        targets,
+        per_row(temperature, hidden),
+        softcap,
+        logit_scale,
+        Tiling(padded=invariant),
+    )
+    return LogProbs(*found)
+
+
+def check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor) -> None:
     if hidden.shape[1:] != weight.shape[1:] or targets.shape != hidden.shape[:1]:
         raise ValueError(
             f"hidden {list(hidden.shape)}, weight {list(weight.shape)} and targets "
             f"{list(targets.shape)} should be [N, H], [V, H] and [N]"
         )
+
+
+def per_row(temperature: float | Tensor, hidden: Tensor) -> Tensor:
+    """The temperature of every row of `hidden`, [N], in the dtype of the statistics."""
     dtype = statistics_dtype(hidden.dtype)
-    each = torch.as_tensor(temperature, dtype=dtype, device=hidden.device).expand(targets.shape)
-    head = Head(weight, bias, softcap, logit_scale)
-    return LogProbs(*_LinearLogprob.apply(hidden, targets, each, head, Tiling(padded=invariant)))
+    each = torch.as_tensor(temperature, dtype=dtype, device=hidden.device)
+    return each.expand(len(hidden))
 
 
 class _LinearLogprob(torch.autograd.Function):
@@ -69,42 +87,65 @@ class _LinearLogprob(torch.autograd.Function):
     def forward(
         ctx: Any,
         hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
         targets: Tensor,
         temperature: Tensor,
-        head: Head,
+        softcap: float | None,
+        scale: float,
         tiling: Tiling,
     ) -> tuple[Tensor, ...]:
+        head = Head(weight, bias, softcap, scale)
+        wanted = ctx.needs_input_grad[:3]
+        ctx.trained, ctx.shape = any(wanted[1:]), (softcap, scale)
+        ctx.tiling, ctx.wanted = tiling, wanted
         kept = kept_rows(targets)
-        wanted: bool = ctx.needs_input_grad[0]
+        frozen = wanted[0] and not ctx.trained
         rows = tiling.rows if tiling.padded else min(tiling.rows, len(kept))
-        sweep = Sweep(head, rows, tiling.columns, slope=wanted)
-        found = [temperature.new_zeros(temperature.shape) for _ in LogProbs._fields]
-        slopes = hidden.new_empty(len(kept) if wanted else 0, hidden.shape[1])
+        sweep = Sweep(head, rows, tiling.columns, slope=frozen)
+        found = LogProbs(*(temperature.new_zeros(temperature.shape) for _ in range(4)))
+        slopes = hidden.new_empty(len(kept) if frozen else 0, hidden.shape[1])
         done = 0
         for block in blocks(hidden, targets, temperature, kept, tiling):
             statistics, slope = sweep(block)
-            count = len(block.rows)
-            values = (
-                statistics.logprob(),
-                statistics.entropy(),
-                statistics.lse(),
-                statistics.cdf_below(),
-            )
-            for into, value in zip(found, values, strict=True):
-                into[block.rows] = value[:count]
+            put(found, statistics, block.rows)
             if slope is not None:
-                slopes[done : done + count] = slope[:count]
-            done += count
-        ctx.save_for_backward(slopes, kept)
+                slopes[done : done + len(block.rows)] = slope[: len(block.rows)]
+            done += len(block.rows)
+        if ctx.trained:
+            ctx.save_for_backward(hidden, weight, bias, targets, temperature, found.lse)
+        else:
+            ctx.save_for_backward(slopes, kept)
         ctx.mark_non_differentiable(*found[1:])
         return tuple(found)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rest = (None,) * 5
+        if ctx.trained:
+            hidden, weight, bias, targets, temperature, lse = ctx.saved_tensors
+            gradient = torch.where(targets == IGNORED, 0.0, gradients[0])
+            head = Head(weight, bias, *ctx.shape)
+            found = recomputed_gradients(
+                head, hidden, targets, temperature, lse, gradient, ctx.tiling, ctx.wanted
+            )
+            return *in_dtype_of(found, hidden, weight, bias), *rest
         slopes, kept = ctx.saved_tensors
         gradient = gradients[0]
         if len(kept) == len(gradient):
-            return slopes * gradient.to(slopes.dtype)[:, None], None, None, None, None
+            return slopes * gradient.to(slopes.dtype)[:, None], None, None, *rest
         full = slopes.new_zeros(len(gradient), slopes.shape[1])
         full[kept] = slopes * gradient[kept].to(slopes.dtype)[:, None]
-        return full, None, None, None, None
+        return full, None, None, *rest
+
+
+def put(found: LogProbs, statistics: Statistics, rows: Tensor) -> None:
+    """Write a block's statistics to its `rows` of `found`."""
+    values = (
+        statistics.logprob(),
+        statistics.entropy(),
+        statistics.lse(),
+        statistics.cdf_below(),
+    )
+    for into, value in zip(found, values, strict=True):
+        into[rows] = value[: len(rows)]

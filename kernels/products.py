@@ -1,12 +1,4 @@
-"""Matrix products with fp32 accumulators and fp32 results, whatever the operands.
-
-A product of two bf16 matrices is rounded to bf16 by default: up to 0.05 nat in a log-prob. On a GPU
-the accumulators are asked for; on a CPU the operands are handed over as fp32, and oneDNN is allowed
-to multiply them as bf16 (which loses nothing of what was bf16 to begin with).
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""Matrix products whose results are fp32, whatever the operands."""
 
 import torch
 from torch import Tensor
@@ -18,34 +10,33 @@ def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """out = a · b. `a` [M, K], `b` [K, N] of one dtype; `out` [M, N] in `statistics_dtype`."""
+    """out = a · b, for logits: never rounded to less than fp32.
+
+    `a` [M, K], `b` [K, N] of one dtype; `out` [M, N] in `statistics_dtype`. Logits rounded to bf16
+    would cost up to 0.05 nat in a log-prob. On CPUs torch has no bf16 product with an fp32 result,
+    so the operands are widened there, which makes it as slow as fp32.
+    """
     if a.dtype == out.dtype:
         torch.mm(a, b, out=out)
     elif a.is_cuda:
         torch.mm(a, b, out_dtype=out.dtype, out=out)
     else:
-        with _products_of(a.dtype):
-            torch.mm(a.to(out.dtype), b.to(out.dtype), out=out)
+        torch.mm(a.to(out.dtype), b.to(out.dtype), out=out)
 
 
 def accumulate(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """out += a · b. `a` [M, K] in `statistics_dtype` (rounded to b's dtype), `b` [K, N]."""
-    if b.dtype == out.dtype:
+    """out += a · b, for gradients. `a` [M, K], `b` [K, N]; `out` [M, N] in `statistics_dtype`.
+
+    Both are rounded to the narrower of their dtypes. Sums are fp32; on CPUs one product of bf16
+    matrices is rounded to bf16 before it is added, which is less than what the gradient loses when
+    it is handed back in bf16.
+    """
+    narrow = a.dtype if a.dtype.itemsize < b.dtype.itemsize else b.dtype
+    if narrow == out.dtype:
         torch.addmm(out, a, b, out=out)
-    elif b.is_cuda:
-        torch.addmm(out, a.to(b.dtype), b, out_dtype=out.dtype, out=out)
+    elif out.is_cuda:
+        torch.addmm(out, a.to(narrow), b.to(narrow), out_dtype=out.dtype, out=out)
+    elif narrow == torch.bfloat16:
+        out.add_(torch.mm(a.to(narrow), b.to(narrow)))
     else:
-        with _products_of(b.dtype):
-            torch.addmm(out, a, b.to(out.dtype), out=out)
-
-
-@contextmanager
-def _products_of(dtype: torch.dtype) -> Iterator[None]:
-    """Let fp32 products on the CPU take operands that are `dtype` in truth as bf16."""
-    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = setting.fp32_precision
-    setting.fp32_precision = "bf16" if dtype == torch.bfloat16 else before
-    try:
-        yield
-    finally:
-        setting.fp32_precision = before
+        torch.addmm(out, a.to(out.dtype), b.to(out.dtype), out=out)

@@ -74,3 +74,9 @@ def fold(statistics: Statistics, z: Tensor, mass: Tensor, targets: Tensor, barre
         statistics.below[rows] += torch.where(before, mass[rows], 0.0).sum(1)
     statistics.peak = peak
     return shrink
+
+
+def add_at_targets(values: Tensor, targets: Tensor, amounts: Tensor) -> None:
+    """values[i, targets[i]] += amounts[i] for the targets within the tile `values` [R, T]."""
+    rows = ((targets >= 0) & (targets < values.shape[1])).nonzero().squeeze(1)
+    values[rows, targets[rows]] += amounts[rows]

@@ -6,7 +6,7 @@ from torch import Tensor
 from rlswarm.kernels.head import Head
 from rlswarm.kernels.products import accumulate, statistics_dtype
 from rlswarm.kernels.statistics import Statistics, fold
-from rlswarm.kernels.tiling import Block, tiles
+from rlswarm.kernels.tiling import Block, part, tiles
 
 
 class Sweep:
@@ -35,8 +35,8 @@ class Sweep:
         bend_of_target = torch.ones_like(block.temperature)
         for columns in tiles(head.vocabulary, self._columns):
             size = columns.stop - columns.start
-            logits, mass = _part(self._logits, rows, size), _part(self._mass, rows, size)
-            bend = None if self._bend is None else _part(self._bend, rows, size)
+            logits, mass = part(self._logits, rows, size), part(self._mass, rows, size)
+            bend = None if self._bend is None else part(self._bend, rows, size)
             local = block.targets - columns.start
             head.logits(block.hidden, block.temperature, columns, logits, bend)
             shrink = fold(statistics, logits, mass, local, head.bias is not None)
@@ -53,8 +53,3 @@ class Sweep:
         slope = head.weight[block.targets].to(expected.dtype).mul_(bend_of_target[:, None])
         slope.sub_(expected.div_(statistics.total[:, None]))
         return statistics, slope.mul_((head.scale / block.temperature)[:, None])
-
-
-def _part(buffer: Tensor, rows: int, columns: int) -> Tensor:
-    """A contiguous [rows, columns] at the beginning of a buffer."""
-    return buffer.view(-1)[: rows * columns].view(rows, columns)

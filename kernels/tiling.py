@@ -15,7 +15,7 @@ class Tiling:
     """Blocks of rows times tiles of tokens; one such tile of logits is all that ever exists."""
 
     rows: int = 512
-    columns: int = 2048
+    columns: int = 1024
     padded: bool = False
     """Fill up the last block, so that every product has the same shape whatever N is."""
 
@@ -53,6 +53,11 @@ def tiles(vocabulary: int, columns: int) -> Iterator[slice]:
     """Slices of at most `columns` consecutive token ids."""
     for start in range(0, vocabulary, columns):
         yield slice(start, min(start + columns, vocabulary))
+
+
+def part(buffer: Tensor, rows: int, columns: int) -> Tensor:
+    """A contiguous [rows, columns] at the beginning of a buffer."""
+    return buffer.view(-1)[: rows * columns].view(rows, columns)
 
 
 def _filled(block: Block, lacking: int) -> Block:

@@ -1,34 +1,48 @@
-"""The policy-gradient estimator (design §6).
+"""Which loss a learning rule means (design §6); its mathematics is in `rlswarm.kernels`."""
 
-L = −Σ sg[min(π_prox/μ, cap)] · min(r A, clip(r, 1 − clip_low, 1 + clip_high) A), r = π/π_prox
-
-with μ the carried log-probs of whoever sampled and π_prox the policy at the start of the learn
-window: decoupled PPO (arXiv 2110.00641) with DAPO's asymmetric clip (arXiv 2503.14476) and a
-truncated importance weight. Summed here; the step divides by its total number of tokens.
-"""
-
-from math import log
+from dataclasses import replace
+from typing import Literal
 
 from torch import Tensor
 
+from rlswarm.kernels import PolicyLoss, named_loss
 from rlswarm.worker.messages import LearningRule
 
 
-def importance_weights(proximal: Tensor, behaviour: Tensor, rule: LearningRule) -> Tensor:
-    """min(π_prox/μ, cap) per token, without gradient. All [N], log-probs in nats."""
-    return (proximal.detach() - behaviour).clamp(max=log(rule.ratio_cap)).exp()
+def loss_of(rule: LearningRule) -> PolicyLoss:
+    """The rule's loss with the rule's clip and cap, where that loss has them.
 
-
-def policy_loss(
-    logprobs: Tensor, proximal: Tensor, weights: Tensor, advantages: Tensor, rule: LearningRule
-) -> Tensor:
-    """The sum L over tokens, differentiable with respect to `logprobs`.
-
-    All inputs [N]: log π, log π_prox (nats), `importance_weights`, and each token's advantage.
+    gspo and cispo keep their published clips: the manifest's are meant for a token's ratio.
     """
-    ratio = (logprobs - proximal.detach()).exp()
-    clipped = ratio.clamp(1.0 - rule.clip_low, 1.0 + rule.clip_high)
-    return -(weights * (ratio * advantages).minimum(clipped * advantages)).sum()
+    spec = named_loss(rule.loss)
+    if rule.loss == "ratio_one":
+        return spec
+    if rule.loss in ("gspo", "cispo"):
+        return replace(spec, correction_cap=rule.ratio_cap)
+    return replace(
+        spec, clip_low=rule.clip_low, clip_high=rule.clip_high, correction_cap=rule.ratio_cap
+    )
+
+
+def advantage_scale(rule: LearningRule) -> Literal["std", "none"]:
+    """How advantages are scaled: Dr. GRPO doesn't divide them by the group's spread."""
+    return "none" if rule.loss == "dr_grpo" else "std"
+
+
+def step_weights(rule: LearningRule, lengths: Tensor) -> Tensor:
+    """Weights [N] of tokens of sequences with these `lengths` [S], before the step's normaliser.
+
+    They sum up to the step's `step_normaliser`, so that passes can be added before it is known.
+    """
+    each = lengths.repeat_interleave(lengths).float()
+    return each.reciprocal() if rule.loss in ("grpo", "gspo") else each.new_ones(len(each))
+
+
+def step_normaliser(rule: LearningRule, *, tokens: int, sequences: int, longest: int) -> int:
+    """What the sum of a step's passes is divided by; all counts are of the whole step."""
+    if rule.loss in ("grpo", "gspo"):
+        return sequences
+    return sequences * longest if rule.loss == "dr_grpo" else tokens
 
 
 def effective_sample_size(total: float, squares: float, count: int) -> float:
