@@ -73,7 +73,7 @@ class OnePass:
         rows: Tensor,
     ) -> None:
         count = len(block.targets)
-        factor = (gradient * self._head.scale / block.temperature)[rows]
+        factor = gradient[rows] * self._head.scale / block.temperature[rows]
         share = factor / statistics.total[rows]
         hidden, targets = block.hidden[rows], block.targets[rows]
         into = self._gradients

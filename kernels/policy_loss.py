@@ -107,15 +107,15 @@ def policy_loss(
 
 
 def per_token(advantages: Tensor, count: int, offsets: Tensor | None) -> Tensor:
-    """Advantages [N], from [N] or, with `offsets`, from [S]."""
-    if advantages.shape == (count,):
-        return advantages
-    if offsets is None or len(advantages) != len(offsets) - 1:
+    """Advantages [N], from [N] or, with `offsets`, from [S] (taken for that where both fit)."""
+    if offsets is not None and len(advantages) == len(offsets) - 1:
+        return advantages.repeat_interleave(offsets.diff().to(advantages.device))
+    if len(advantages) != count:
         raise ValueError(
             f"{len(advantages)} advantages for {count} tokens: give one a token, or one a "
             "sequence with `offsets`"
         )
-    return advantages.repeat_interleave(offsets.diff().to(advantages.device))
+    return advantages
 
 
 class _PolicyLoss(torch.autograd.Function):
@@ -188,10 +188,10 @@ def token_terms(
         loss = loss + weights * spec.kl * by * k3
         change = 1 - gap.exp() + (k3 if spec.kl_by_ratio else 0.0)
         gradient = gradient + weights * spec.kl * by * change
-    statistics = (counts, clipped & counts, k3, used * counts, correction * counts)
-    sums = [value.sum(dtype=logprob.dtype) for value in statistics]
-    squares = (correction * counts).square().sum()
-    return TokenTerms(loss, gradient * counts), LossStatistics(*sums, squares)
+    correction = correction * counts
+    statistics = (counts, clipped & counts, k3, used * counts, correction, correction.square())
+    sums = (value.sum(dtype=logprob.dtype) for value in statistics)
+    return TokenTerms(loss, gradient * counts), LossStatistics._make(sums)
 
 
 def _or_own(given: Tensor | None, own: Tensor, counts: Tensor) -> Tensor:
@@ -206,11 +206,10 @@ def _surrogate(
         capped = ratio.clamp(max=1 + spec.clip_high)
         slope = -capped * advantages
         return slope * logprob, slope, ratio > 1 + spec.clip_high
-    first = ratio.clamp(max=spec.ratio_max) * advantages
+    most = torch.inf if spec.ratio_max is None else spec.ratio_max
+    first = ratio.clamp(max=most) * advantages
     second = ratio.clamp(1 - spec.clip_low, 1 + spec.clip_high) * advantages
-    active = first <= second
-    if spec.ratio_max is not None:
-        active &= ratio <= spec.ratio_max
+    active = (first <= second) & (ratio <= most)
     return -torch.minimum(first, second), torch.where(active, -first, 0.0), ~active
 
 

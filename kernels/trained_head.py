@@ -24,9 +24,8 @@ class HeadGradients(NamedTuple):
     ) -> "HeadGradients":
         """Zeros of the wanted ones, in the dtype of `like`."""
         shapes = (hidden.shape, head.weight.shape, head.weight.shape[:1])
-        return cls(
-            *(like.new_zeros(s) if want else None for s, want in zip(shapes, wanted, strict=True))
-        )
+        pairs = zip(shapes, wanted, strict=True)
+        return cls(*(like.new_zeros(shape) if want else None for shape, want in pairs))
 
 
 def in_dtype_of(

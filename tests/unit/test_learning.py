@@ -3,13 +3,21 @@
 import math
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlswarm.learning.estimator import effective_sample_size, importance_weights, policy_loss
+from rlswarm.kernels import PolicyLoss, loss_weights
+from rlswarm.learning.estimator import (
+    advantage_scale,
+    effective_sample_size,
+    loss_of,
+    step_normaliser,
+    step_weights,
+)
 from rlswarm.learning.mixing import informative, learning_order
 from rlswarm.learning.plausibility import refusal
 from rlswarm.prompt import ChatMessage
@@ -28,37 +36,24 @@ def group(sender: str = "", age: int = 0, rewards: tuple[float, ...] = (0.0, 1.0
     return TrainGroup(PROMPT, tuple(rollout(1, 2) for _ in rewards), rewards, sender, age)
 
 
-def gradient(logp: float, prox: float, advantage: float, weight: float = 1.0) -> float:
-    x = torch.tensor([logp], dtype=torch.float64, requires_grad=True)
-    one = torch.ones(1, dtype=torch.float64)
-    policy_loss(x, one * prox, one * weight, one * advantage, RULE).backward()
-    assert x.grad is not None
-    return float(x.grad)
+@pytest.mark.parametrize("loss", ["dapo", "grpo", "dr_grpo", "gspo", "cispo", "ratio_one"])
+def test_every_loss_of_a_rule_normalises_to_one_weight_a_step(loss: str) -> None:
+    rule = msgspec.structs.replace(RULE, loss=loss)
+    lengths = torch.tensor([3, 1, 4])
+    weights = step_weights(rule, lengths)
+    normaliser = step_normaliser(rule, tokens=8, sequences=3, longest=4)
+    wanted = loss_weights(loss, lengths, longest=4)
+    assert torch.allclose(weights / normaliser, wanted)
 
 
-@pytest.mark.parametrize(
-    ("ratio", "advantage", "wanted"),
-    [
-        (1.0, 2.0, -2.0),
-        (1.0, -2.0, 2.0),
-        (1.5, 1.0, 0.0),  # already moved far enough in this direction
-        (0.5, 1.0, -0.5),
-        (0.5, -1.0, 0.0),
-        (1.5, -1.0, 1.5),
-    ],
-)
-def test_clipped_gradient_has_its_closed_form(
-    ratio: float, advantage: float, wanted: float
-) -> None:
-    assert gradient(math.log(ratio) - 1, -1.0, advantage) == pytest.approx(wanted)
-
-
-def test_a_truncated_weight_scales_the_gradient_and_has_none_itself() -> None:
-    prox = torch.tensor([-1.0, -1.0, -1.0, 0.0], requires_grad=True)
-    weights = importance_weights(prox, torch.tensor([-1.0, -3.0, -0.5, -30.0]), RULE)
-    assert weights.tolist() == pytest.approx([1.0, 2.0, math.exp(-0.5), 2.0])
-    assert not weights.requires_grad
-    assert gradient(-1.0, -1.0, 1.0, weight=0.25) == pytest.approx(-0.25)
+def test_a_rule_sets_the_clip_and_the_cap_of_its_loss() -> None:
+    rule = LearningRule(clip_low=0.1, clip_high=0.3, ratio_cap=5.0)
+    assert loss_of(rule) == PolicyLoss(clip_low=0.1, clip_high=0.3, correction_cap=5.0)
+    gspo = loss_of(msgspec.structs.replace(rule, loss="gspo"))
+    assert gspo.level == "sequence" and gspo.clip_low == 3e-4 and gspo.correction_cap == 5.0
+    assert loss_of(msgspec.structs.replace(rule, loss="ratio_one")).correction == "none"
+    assert advantage_scale(rule) == "std"
+    assert advantage_scale(msgspec.structs.replace(rule, loss="dr_grpo")) == "none"
 
 
 @given(st.lists(st.floats(0.01, 2.0), min_size=1, max_size=50))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -160,6 +161,17 @@ def test_learning_raises_what_was_rewarded(policy: Policy) -> None:
         assert 0 < outcome.effective_sample_size <= 1
     assert teacher.steps == 3
     assert gap() > before + 1
+
+
+@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "gspo", "cispo", "ratio_one"])
+def test_a_rule_may_name_any_loss(policy: Policy, loss: str) -> None:
+    rule = msgspec.structs.replace(RULE, loss=loss)
+    before = policy.adapter_hash()
+    outcome = Learner(policy, rule, temperature=1.0, clock=lambda: 0.0).learn(
+        played(policy, 3), 0, 1e9
+    )
+    assert outcome.stepped and outcome.gradient_norm > 0
+    assert policy.adapter_hash() != before
 
 
 def test_the_first_window_is_on_policy(policy: Policy) -> None:

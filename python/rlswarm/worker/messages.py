@@ -23,6 +23,7 @@ class LoraShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LearningRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the update (design §6). The defaults are the swarm's learning rule."""
 
+    loss: Literal["dapo", "grpo", "dr_grpo", "gspo", "cispo", "ratio_one"] = "dapo"
     learning_rate: float = 3e-4
     weight_decay: float = 0.0
     gradient_norm: float = 1.0

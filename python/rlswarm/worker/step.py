@@ -5,9 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
-from rlswarm.kernels import group_advantages
-from rlswarm.learning.estimator import effective_sample_size, importance_weights, policy_loss
+from rlswarm.kernels import group_advantages, policy_loss
+from rlswarm.learning.estimator import (
+    advantage_scale,
+    effective_sample_size,
+    loss_of,
+    step_normaliser,
+    step_weights,
+)
 from rlswarm.learning.mixing import informative, learning_order
 from rlswarm.learning.plausibility import refusal
 from rlswarm.policy.model import Policy
@@ -42,6 +49,8 @@ class Outcome:
 @dataclass
 class _Sums:
     tokens: int = 0
+    sequences: int = 0
+    longest: int = 0
     loss: float = 0.0
     weights: float = 0.0
     squares: float = 0.0
@@ -83,6 +92,9 @@ class Learner:
         sound = [groups[place] for place in places]
         order = learning_order(sound, round, self._rule.sender_share)
         used, sums = self._accumulate(sound, order, deadline)
+        normaliser = step_normaliser(
+            self._rule, tokens=sums.tokens, sequences=sums.sequences, longest=sums.longest
+        )
         own = sum(not sound[i].sender for i in used)
         outcome = Outcome(
             stepped=False,
@@ -93,13 +105,13 @@ class Learner:
             external_informative=sum(informative(g) and bool(g.sender) for g in sound),
             refused=refused,
             tokens=sums.tokens,
-            loss=sums.loss / max(1, sums.tokens),
+            loss=sums.loss / max(1, normaliser),
             gradient_norm=0.0,
             effective_sample_size=effective_sample_size(sums.weights, sums.squares, sums.tokens),
         )
         if sums.tokens == 0:
             return outcome
-        norm = self._step(sums.tokens)
+        norm = self._step(normaliser)
         return replace(outcome, stepped=bool(np.isfinite(norm)), gradient_norm=norm)
 
     def _sound(self, groups: Sequence[TrainGroup]) -> tuple[list[int], tuple[tuple[str, str], ...]]:
@@ -149,7 +161,9 @@ class Learner:
         """A group ready for the loss; None if nothing of it can be learned from."""
         prompt = self.policy.renderer.encode(group.prompt)
         rewards = torch.tensor(group.rewards, dtype=torch.float64)
-        advantages, _ = group_advantages(rewards, [len(group.rewards)])
+        advantages, _ = group_advantages(
+            rewards, [len(group.rewards)], scale=advantage_scale(self._rule)
+        )
         rows = [
             (np.frombuffer(r.tokens, dtype="<u4").tolist(), unpack_logprobs(r.logprobs), a)
             for r, a in zip(group.rollouts, advantages.tolist(), strict=True)
@@ -166,22 +180,29 @@ class Learner:
         behaviour = torch.from_numpy(np.concatenate([b for p in passed for b in p.behaviour]))
         lengths = torch.tensor([len(c) for p in passed for c in p.completions])
         advantages = torch.tensor([a for p in passed for a in p.advantages], dtype=logp.dtype)
-        advantages = advantages.repeat_interleave(lengths).to(device)
         # One step a window: the policy is still the proximal one, so r = 1 in value.
-        weights = importance_weights(logp, behaviour.to(device), self._rule)
-        loss = policy_loss(logp, logp, weights, advantages, self._rule)
+        loss, found = policy_loss(
+            logp,
+            advantages.to(device),
+            step_weights(self._rule, lengths).to(device),
+            loss_of(self._rule),
+            behaviour=behaviour.to(device),
+            offsets=F.pad(lengths.cumsum(0), (1, 0)),
+        )
         loss.backward()  # type: ignore[no-untyped-call]
         sums.tokens += len(logp)
+        sums.sequences += len(lengths)
+        sums.longest = max(sums.longest, int(lengths.max()))
         sums.loss += float(loss.detach())
-        sums.weights += float(weights.sum())
-        sums.squares += float(weights.square().sum())
+        sums.weights += float(found.correction)
+        sums.squares += float(found.correction_squares)
 
-    def _step(self, tokens: int) -> float:
-        """Normalise by the step's tokens, clip, step. Returns the norm before clipping."""
+    def _step(self, normaliser: int) -> float:
+        """Normalise, clip, step. Returns the norm before clipping."""
         parameters = list(self.policy.adapter.values())
         for parameter in parameters:
             if parameter.grad is not None:
-                parameter.grad.div_(tokens)
+                parameter.grad.div_(normaliser)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._rule.gradient_norm))
         if np.isfinite(norm):
             self.optimizer.step()

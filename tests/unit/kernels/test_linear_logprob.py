@@ -179,12 +179,6 @@ def test_a_strided_row_is_read_as_it_is() -> None:
     )
 
 
-def test_a_trained_head_is_refused_rather_than_left_without_gradient() -> None:
-    weight = normal(8, 4).requires_grad_()
-    with pytest.raises(ValueError, match="frozen head"):
-        linear_logprob(normal(2, 4), weight, torch.tensor([1, 2]))
-
-
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match=r"\[N, H\], \[V, H\] and \[N\]"):
         linear_logprob(normal(2, 4), normal(8, 5), torch.tensor([1, 2]))

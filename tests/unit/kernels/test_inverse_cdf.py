@@ -1,4 +1,4 @@
-"""Token mathematics against plain float64 references."""
+"""Draws against the softmax they come from."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlswarm.kernels import draw, group_advantages, interval
+from rlswarm.kernels import draw, interval
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -49,38 +49,3 @@ def test_drawn_frequencies_follow_the_softmax() -> None:
     tokens, _ = draw(logits.clone(), u)
     shares = torch.bincount(tokens, minlength=3) / 4000
     assert torch.allclose(shares, logits[0].softmax(0), atol=5e-4)
-
-
-@given(
-    groups=st.lists(
-        st.lists(st.floats(0, 1, allow_subnormal=False), min_size=0, max_size=6), max_size=5
-    )
-)
-def test_advantages_are_centred_scaled_and_zero_without_a_signal(
-    groups: list[list[float]],
-) -> None:
-    rewards = torch.tensor([r for group in groups for r in group], dtype=torch.float64)
-    advantages, informative = group_advantages(rewards, [len(g) for g in groups])
-    start = 0
-    for number, group in enumerate(groups):
-        mine = advantages[start : start + len(group)].numpy()
-        start += len(group)
-        assert bool(informative[number]) == (len(set(group)) > 1)
-        if len(set(group)) > 1:
-            spread = np.std(group, ddof=1)
-            wanted = (np.array(group) - np.mean(group)) / (spread + 1e-4)
-            assert mine == pytest.approx(wanted, abs=1e-9)
-        else:
-            assert not mine.any()
-
-
-def test_advantages_survive_a_large_offset() -> None:
-    base = torch.tensor([0.0, 1.0, 0.0, 1.0])
-    near, _ = group_advantages(base, [4])
-    far, _ = group_advantages(base + 1000, [4])
-    assert torch.allclose(near, far, atol=1e-4)
-
-
-def test_group_sizes_must_add_up() -> None:
-    with pytest.raises(ValueError, match="add up to 3"):
-        group_advantages(torch.zeros(4), [1, 2])
