@@ -1,5 +1,6 @@
 """Every game that ships, played by whole swarms on the virtual clock; and games from files."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -272,6 +273,14 @@ def test_a_game_is_a_file(tmp_path: Path) -> None:
         parse_game("stages = []", "x")
 
 
+def test_the_game_of_the_how_to_can_be_played() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-game.md"
+    if not page.exists():
+        pytest.skip("the documentation is not installed")
+    (block,) = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(parse_game(block, "the how-to").stages) == 3
+
+
 def test_a_persona_that_is_not_the_swarms_is_refused_in_one_sentence() -> None:
     personas = (Persona(name="brief", system="Be brief."),)
     manifest = simulated_manifest(personas=personas)
@@ -302,3 +311,27 @@ def test_records_of_an_unknown_persona_are_refused() -> None:
     honest = simulate(script).nodes[0]
     reasons = set(honest.node._rounds[0].refusals().values())
     assert reasons == {"its persona is not in the manifest"}
+
+
+def test_who_hides_critiques_from_itself_earns_nothing_for_revising() -> None:
+    base = simulated_manifest()
+    strict = msgspec.structs.replace(base, game=msgspec.structs.replace(base.game, skips=0))
+
+    async def script(swarm: SimulatedSwarm) -> None:
+        for _ in range(2):
+            swarm.add(rounds=1)
+        player = swarm.add(rounds=1).node._player
+        ask = player._requests
+
+        def without_critiques(state, stage, planned):  # type: ignore[no-untyped-def]
+            return ask(state, stage, [(slot, quotes[:1]) for slot, quotes in planned])
+
+        player._requests = without_critiques  # type: ignore[method-assign]
+        await swarm.finish()
+
+    swarm = simulate(script, manifest=strict)
+    state = swarm.nodes[0].node._rounds[0]
+    lines = {line.peer: line for line in compute_ledger(bytes(32), state).lines}
+    keys = [simulated.node.identity.public_key for simulated in swarm.nodes]
+    assert dict(lines[keys[2]].refused) == {"what the lottery ranked better was passed over": 3}
+    assert not lines[keys[0]].refused
