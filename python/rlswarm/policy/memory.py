@@ -57,6 +57,8 @@ class Plan:
     """Most tokens in one learning pass, unless one sequence alone has more."""
     cache_tokens: int
     """Most tokens whose keys and values are held while sampling."""
+    recompute: bool
+    """Gradient checkpointing: layers hold only their input and are computed again."""
     needed: int
     """Bytes estimated at peak, the running process included."""
     free: int
@@ -97,6 +99,7 @@ def plan(facts: ModelFacts, memory: Memory, micro_batch: int = 0, wanted_dtype: 
             micro_batch=micro_batch or max(1, min(sequences, pass_tokens * sequences // most)),
             pass_tokens=pass_tokens,
             cache_tokens=cache_tokens,
+            recompute=False,
             # Sampling and learning take turns.
             needed=fixed + max(pass_tokens * token, cache_tokens * cache),
             free=memory.free,

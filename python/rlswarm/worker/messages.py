@@ -152,12 +152,12 @@ class Learned(msgspec.Struct, frozen=True, tag=True):
     adapter: bytes
     """Hash after the step."""
     steps: int
-    seconds: float
-    checkpoint_error: str
-    """Empty, or one sentence why this round's checkpoint could not be written."""
-    peak_rss: int
-    used: tuple[int, ...] = ()
+    used: tuple[int, ...]
     """Indices into `Learn.groups` of those whose gradient entered the step."""
+    seconds: float = 0.0
+    checkpoint_error: str = ""
+    """Empty, or one sentence why this round's checkpoint could not be written."""
+    peak_rss: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

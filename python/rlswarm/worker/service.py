@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import msgspec
 import torch
 
 from rlswarm.errors import ModelError, StorageError
@@ -74,10 +75,10 @@ class Service:
 
     def learn(self, request: Learn, received: float) -> Learned:
         """One learn window within the budget from `received` on. Raises ModelError."""
-        policy = self._policy()
+        self._policy()
         assert self._learner is not None and self._checkpoints is not None
         deadline = received + request.budget
-        outcome = self._learner.learn(request.groups, request.round, deadline - self._reserve)
+        learned = self._learner.learn(request.groups, request.round, deadline - self._reserve)
         finished = self._clock()
         problem = ""
         try:
@@ -86,23 +87,11 @@ class Service:
             problem = str(error)
         # Half again as long as last time; the step itself is part of the last pass's time.
         self._reserve = 1.5 * (self._clock() - finished) + 0.1
-        return Learned(
-            stepped=outcome.stepped,
-            own_used=outcome.own_used,
-            external_used=outcome.external_used,
-            own_informative=outcome.own_informative,
-            external_informative=outcome.external_informative,
-            refused=outcome.refused,
-            tokens=outcome.tokens,
-            loss=outcome.loss,
-            gradient_norm=outcome.gradient_norm,
-            effective_sample_size=outcome.effective_sample_size,
-            adapter=policy.adapter_hash(),
-            steps=self._learner.steps,
+        return msgspec.structs.replace(
+            learned,
             seconds=self._clock() - received,
             checkpoint_error=problem,
             peak_rss=self._peak_rss(),
-            used=outcome.used,
         )
 
     def _policy(self) -> Policy:

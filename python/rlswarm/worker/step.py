@@ -1,7 +1,7 @@
 """The learn window: as many groups as time allows, one optimizer step."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,32 +18,17 @@ from rlswarm.learning.estimator import (
 from rlswarm.learning.mixing import informative, learning_order
 from rlswarm.learning.plausibility import refusal
 from rlswarm.policy.model import Policy
+from rlswarm.policy.recompute import recomputed
 from rlswarm.policy.sampler import unpack_logprobs
-from rlswarm.worker.messages import LearningRule, TrainGroup
+from rlswarm.worker.messages import Learned, LearningRule, TrainGroup
 from rlswarm.worker.passes import Pass, Piece, laid_out, logprobs, neighbours, take
+from rlswarm.worker.trunk import Trunk, common_beginning
 
 REACH = 8
 """Groups among which the order of learning gives way to shared beginnings."""
 
 SLOWER = 1.15
 """How much longer than measured the next pass may take."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one learn window did; fields as in `Learned`."""
-
-    stepped: bool
-    used: tuple[int, ...]
-    own_used: int
-    external_used: int
-    own_informative: int
-    external_informative: int
-    refused: tuple[tuple[str, str], ...]
-    tokens: int
-    loss: float
-    gradient_norm: float
-    effective_sample_size: float
 
 
 @dataclass
@@ -81,11 +66,12 @@ class Learner:
         self._seconds_per_token = 0.0
         """Of laid-out tokens, forward and backward; 0 before the first pass."""
 
-    def learn(self, groups: Sequence[TrainGroup], round: int, deadline: float) -> Outcome:
+    def learn(self, groups: Sequence[TrainGroup], round: int, deadline: float) -> Learned:
         """Learn from `groups` until `deadline` (by the clock, seconds), then step once.
 
         The first pass is always made unless the deadline has come. Without a signal, or if the
-        gradient is not finite, nothing changes and `stepped` is False.
+        gradient is not finite, nothing changes and `stepped` is False. What a learner can't know
+        (seconds, checkpoint, memory) is left for the caller to fill in.
         """
         self.optimizer.zero_grad(set_to_none=True)  # of a window that failed half-way
         places, refused = self._sound(groups)
@@ -96,8 +82,9 @@ class Learner:
             self._rule, tokens=sums.tokens, sequences=sums.sequences, longest=sums.longest
         )
         own = sum(not sound[i].sender for i in used)
-        outcome = Outcome(
-            stepped=False,
+        norm = self._step(normaliser) if sums.tokens else 0.0
+        return Learned(
+            stepped=sums.tokens > 0 and bool(np.isfinite(norm)),
             used=tuple(places[i] for i in used),
             own_used=own,
             external_used=len(used) - own,
@@ -106,13 +93,11 @@ class Learner:
             refused=refused,
             tokens=sums.tokens,
             loss=sums.loss / max(1, normaliser),
-            gradient_norm=0.0,
+            gradient_norm=norm,
             effective_sample_size=effective_sample_size(sums.weights, sums.squares, sums.tokens),
+            adapter=self.policy.adapter_hash(),
+            steps=self.steps,
         )
-        if sums.tokens == 0:
-            return outcome
-        norm = self._step(normaliser)
-        return replace(outcome, stepped=bool(np.isfinite(norm)), gradient_norm=norm)
 
     def _sound(self, groups: Sequence[TrainGroup]) -> tuple[list[int], tuple[tuple[str, str], ...]]:
         """Places of the groups that may be trained on, and (sender, reason) of the others."""
@@ -136,26 +121,57 @@ class Learner:
         pieces = [piece for i in order if (piece := self._piece(groups[i], i)) is not None]
         own = sum(not groups[piece.group].sender for piece in pieces)
         pieces = neighbours(pieces[:own], REACH) + neighbours(pieces[own:], REACH)
-        plan = self.policy.plan
+        trunk, served, length = Trunk(self.policy, ()), 0, 0
         while pieces:
             now = self._clock()
             if now >= deadline:
                 break
             each = self._seconds_per_token * SLOWER
-            # A pass as large as what is left of the window, so that little of it is wasted.
-            most = plan.pass_tokens if not each else min(plan.pass_tokens, (deadline - now) / each)
-            unit, count = take(pieces, max(1, int(most)), plan.micro_batch)
-            size = sum(map(laid_out, unit))
-            if used and size * each > deadline - now:
+            fresh = served == 0
+            if fresh:
+                served, length = self._beginning(pieces)
+            unit, count = self._unit(
+                pieces[:served], length, (deadline - now) / each if each else 0
+            )
+            size = sum(laid_out(passed, length) for passed in unit)
+            # The trunk that is held has its backward pass to come, a fresh one both.
+            if used and (size + len(trunk) / 2 + fresh * length) * each > deadline - now:
                 break
-            pieces = pieces[count:]
+            if fresh:
+                trunk.backward()
+                size += (len(trunk) + length) // 2
+                trunk = Trunk(self.policy, pieces[0].prompt[:length], recompute=self._long(length))
             for passed in unit:
-                self._backward(passed, sums)
+                self._backward(passed, sums, trunk)
+            pieces, served = pieces[count:], served - count
             seconds = (self._clock() - now) / size
             before = self._seconds_per_token or seconds
             self._seconds_per_token = (before + seconds) / 2
             used += dict.fromkeys(piece.group for passed in unit for piece in passed)
+        trunk.backward()
         return used, sums
+
+    def _beginning(self, pieces: Sequence[Piece]) -> tuple[int, int]:
+        """How many of the pieces one trunk serves, and its length; no trunk for a single pass."""
+        count, length = common_beginning([piece.prompt for piece in pieces])
+        unit, taken = self._unit(pieces[:count], 0, 0)
+        if len(unit) == 1 and taken == count:
+            return count, 0
+        if count == 1:
+            # A group too large for one pass: its prompt is computed once all the same.
+            return 1, len(pieces[0].prompt) - 1
+        return count, length
+
+    def _unit(self, pieces: Sequence[Piece], trunk: int, most: float) -> tuple[list[Pass], int]:
+        """The next passes, beside the trunk as large as memory allows, and of at most `most`
+        tokens (0 = no limit), so that little of what is left of a window is wasted."""
+        plan = self.policy.plan
+        room = plan.pass_tokens - (0 if self._long(trunk) else trunk)
+        return take(pieces, max(1, int(min(room, most or room))), plan.micro_batch, trunk)
+
+    def _long(self, trunk: int) -> bool:
+        """Whether a trunk is too long to be held whole."""
+        return self.policy.plan.recompute or 2 * trunk > self.policy.plan.pass_tokens
 
     def _piece(self, group: TrainGroup, number: int) -> Piece | None:
         """A group ready for the loss; None if nothing of it can be learned from."""
@@ -174,8 +190,9 @@ class Learner:
         completions, behaviour, weights = zip(*rows, strict=True)
         return Piece(number, prompt, completions, behaviour, weights)
 
-    def _backward(self, passed: Pass, sums: _Sums) -> None:
-        logp = logprobs(self.policy, passed, self._temperature)
+    def _backward(self, passed: Pass, sums: _Sums, trunk: Trunk) -> None:
+        with recomputed(self.policy.body, self.policy.plan.recompute):
+            logp = logprobs(self.policy, passed, self._temperature, trunk)
         device = logp.device
         behaviour = torch.from_numpy(np.concatenate([b for p in passed for b in p.behaviour]))
         lengths = torch.tensor([len(c) for p in passed for c in p.completions])
