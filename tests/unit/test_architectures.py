@@ -171,3 +171,17 @@ def test_a_models_own_code_is_never_run(tmp_path: Path) -> None:
     (folder / "mine.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(ModelError, match="can't be loaded"):
         load_policy(resolve(str(folder)), LoraShape(rank=4))
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[4], KINDS[-1]], ids=lambda kind: kind.name)
+def test_the_learning_attention_of_bf16_is_the_fused_one(kind: Kind, tmp_path: Path) -> None:
+    folder = make(tmp_path, kind.model_type, kind.options)
+    policy = load_policy(resolve(str(folder)), LoraShape(rank=4), dtype="bfloat16")
+    pieces, _ = sampled(policy)
+    with torch.no_grad():
+        fused = logprobs(policy, pieces, 1.0)
+    for parameter in policy.adapter.values():
+        torch.nn.init.normal_(parameter, std=1e-4)  # so that queries want a gradient
+    ours = logprobs(policy, pieces, 1.0)
+    assert ours.requires_grad
+    assert (ours - fused).abs().mean() < 0.02

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlswarm.errors import ModelError, NotEnoughMemoryError
+from rlswarm.policy import tree_attention
 from rlswarm.policy.adapter import adapter_hash, attach, trained
 from rlswarm.policy.attention import AttentionKinds, Layout, Masks, attention_kinds
 from rlswarm.policy.facts import model_facts
@@ -111,7 +112,7 @@ def load_policy(
         model = transformers.AutoModelForCausalLM.from_pretrained(
             files.folder,
             dtype=getattr(torch, chosen.dtype),
-            attn_implementation="sdpa",
+            attn_implementation=tree_attention.NAME,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
