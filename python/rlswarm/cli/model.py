@@ -15,6 +15,10 @@ from rlswarm.cli.main import LazyGroup
             "rlswarm.cli.model:list_",
             "The models on this machine, and whether they work.",
         ),
+        "export": (
+            "rlswarm.cli.model_export:export",
+            "A trained policy as a folder that plain transformers or peft loads.",
+        ),
         "eval": (
             "rlswarm.cli.model_eval:eval_",
             "Accuracy on held-out tasks, with an interval; or check a peer's.",

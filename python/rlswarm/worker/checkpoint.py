@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
@@ -24,6 +25,7 @@ from rlswarm.worker.step import Learner
 KEPT = 2
 """Checkpoints kept in the folder."""
 
+_ADAPTER = "adapter/"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -33,6 +35,8 @@ class Checkpoints:
 
     folder: Path
     lora: LoraShape
+    model: str
+    """Name of the base model, for whoever exports one later."""
 
     def save(self, learner: Learner, round: int) -> None:
         """Write the state after `round` and drop all but the newest `KEPT`.
@@ -43,8 +47,9 @@ class Checkpoints:
         about = {
             "round": round,
             "steps": learner.steps,
+            "model": self.model,
             "base": learner.policy.base.hex(),
-            "lora": [self.lora.rank, self.lora.alpha, list(self.lora.targets), self.lora.seed],
+            "lora": msgspec.to_builtins(self.lora),
             "optimizer_step": _optimizer_step(learner),
             "blake3": blake3(data).hex(),
         }
@@ -60,7 +65,7 @@ class Checkpoints:
                 f"the checkpoint of round {round} could not be written to {self.folder} "
                 f"({error.strerror or error})"
             ) from error
-        for old in self._newest_first()[KEPT:]:
+        for old in _newest_first(self.folder)[KEPT:]:
             old.unlink(missing_ok=True)
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
@@ -70,13 +75,9 @@ class Checkpoints:
         Says on stderr which ones it had to skip. Raises ModelError if it belongs to another model
         or adapter shape.
         """
-        for about, data in self._whole():
-            same = about["base"] == learner.policy.base.hex() and about["lora"] == [
-                self.lora.rank,
-                self.lora.alpha,
-                list(self.lora.targets),
-                self.lora.seed,
-            ]
+        for about, data in _whole(self.folder):
+            same = about["base"] == learner.policy.base.hex()
+            same = same and about["lora"] == msgspec.to_builtins(self.lora)
             if not same:
                 raise ModelError(
                     f"the checkpoints in {self.folder} belong to another model or adapter; "
@@ -86,20 +87,60 @@ class Checkpoints:
             return int(about["round"])
         return None
 
-    def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("round-*.json"), reverse=True)
 
-    def _whole(self) -> Iterator[tuple[dict[str, Any], bytes]]:
-        for path in self._newest_first():
-            try:
-                about: dict[str, Any] = json.loads(path.read_bytes())
-                data = path.with_suffix(".safetensors").read_bytes()
-                if blake3(data).hex() != about["blake3"]:
-                    raise ValueError("its hash differs")
-            except (OSError, ValueError, KeyError) as error:
-                print(f"skipping a damaged checkpoint, {path} ({error})", file=sys.stderr)
-                continue
-            yield about, data
+@dataclass(frozen=True)
+class SavedPolicy:
+    """What a checkpoint says about the policy."""
+
+    round: int
+    steps: int
+    model: str
+    base: bytes
+    lora: LoraShape
+    weights: dict[str, Tensor]
+    """The trained tensors by published name."""
+
+
+def read_checkpoint(folder: Path, round: int | None = None) -> SavedPolicy:
+    """The newest whole checkpoint in `folder`, or that of `round`. Raises ModelError."""
+    for about, data in _whole(folder):
+        if round in (None, about["round"]):
+            weights = {
+                name.removeprefix(_ADAPTER): tensor
+                for name, tensor in load(data).items()
+                if name.startswith(_ADAPTER)
+            }
+            return SavedPolicy(
+                round=about["round"],
+                steps=about["steps"],
+                model=about["model"],
+                base=bytes.fromhex(about["base"]),
+                lora=msgspec.convert(about["lora"], LoraShape),
+                weights=weights,
+            )
+    there = ", ".join(str(int(path.stem.split("-")[1])) for path in _newest_first(folder))
+    raise ModelError(
+        f"there is no checkpoint of round {round} in {folder}; those of {there} are there"
+        if there and round is not None
+        else f"there is no checkpoint in {folder}; a node writes one after each learning step"
+    )
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("round-*.json"), reverse=True)
+
+
+def _whole(folder: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    for path in _newest_first(folder):
+        try:
+            about: dict[str, Any] = json.loads(path.read_bytes())
+            data = path.with_suffix(".safetensors").read_bytes()
+            if blake3(data).hex() != about["blake3"]:
+                raise ValueError("its hash differs")
+        except (OSError, ValueError, KeyError) as error:
+            print(f"skipping a damaged checkpoint, {path} ({error})", file=sys.stderr)
+            continue
+        yield about, data
 
 
 def _tensors(learner: Learner) -> dict[str, Tensor]:
@@ -107,7 +148,7 @@ def _tensors(learner: Learner) -> dict[str, Tensor]:
     if torch.cuda.is_available():
         tensors["random_cuda"] = torch.cuda.get_rng_state()
     for name, parameter in learner.policy.adapter.items():
-        tensors[f"adapter/{name}"] = parameter.detach()
+        tensors[_ADAPTER + name] = parameter.detach()
         for moment in _MOMENTS:
             if state := learner.optimizer.state.get(parameter):
                 tensors[f"{moment}/{name}"] = state[moment]
@@ -118,7 +159,7 @@ def _restore(learner: Learner, tensors: dict[str, Tensor], about: dict[str, Any]
     step = float(about["optimizer_step"])
     for name, parameter in learner.policy.adapter.items():
         with torch.no_grad():
-            parameter.copy_(tensors[f"adapter/{name}"])
+            parameter.copy_(tensors[_ADAPTER + name])
         if f"exp_avg/{name}" in tensors:
             moments = {m: tensors[f"{m}/{name}"].to(parameter.device) for m in _MOMENTS}
             learner.optimizer.state[parameter] = {"step": torch.tensor(step), **moments}

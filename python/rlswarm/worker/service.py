@@ -45,7 +45,7 @@ class Service:
             dtype=request.dtype,
         )
         learner = Learner(policy, request.rule, temperature=request.temperature, clock=self._clock)
-        checkpoints = Checkpoints(Path(request.checkpoints), request.lora)
+        checkpoints = Checkpoints(Path(request.checkpoints), request.lora, request.model)
         resumed = checkpoints.resume(learner)
         self._learner, self._checkpoints = learner, checkpoints
         self._temperature = request.temperature
