@@ -77,7 +77,7 @@ class Checkpoints:
         """
         for about, data in _whole(self.folder):
             same = about["base"] == learner.policy.base.hex()
-            same = same and about["lora"] == msgspec.to_builtins(self.lora)
+            same = same and msgspec.convert(about["lora"], LoraShape) == self.lora
             if not same:
                 raise ModelError(
                     f"the checkpoints in {self.folder} belong to another model or adapter; "
