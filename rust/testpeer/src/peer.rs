@@ -13,6 +13,7 @@ use libp2p::{Multiaddr, Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::forge::forge;
 use crate::streams::Streams;
 use crate::{Options, say};
 
@@ -117,6 +118,7 @@ fn obey(swarm: &mut Swarm<Behaviour>, streams: &mut Streams, received: u64, comm
                 .count();
             say("subscribers", json!({"count": count}));
         }
+        "forge" => forge(command),
         "count" => say("count", json!({"count": received})),
         _ => streams.obey(command),
     }

@@ -1,4 +1,4 @@
-// A go-libp2p peer that is driven by JSON lines: see peers.py beside this folder.
+// A go-libp2p peer that is driven by JSON lines: see tests/peers.py.
 //
 // -sign none: unsigned messages named by topic and bytes, as rlswarm does.
 // -sign strict: everything as a go-libp2p user gets it by default, for the bench.

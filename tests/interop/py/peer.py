@@ -1,4 +1,4 @@
-"""A py-libp2p peer that is driven by JSON lines: see peers.py beside this folder.
+"""A py-libp2p peer that is driven by JSON lines: see tests/peers.py.
 
 --sign none: unsigned messages named by topic and bytes, as rlswarm does. py-libp2p has no such
 mode: its `publish`, which adds an author, is passed by, and so is its check that an author numbers

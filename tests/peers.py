@@ -1,7 +1,7 @@
 """Peers of other libp2p implementations, and the way to drive them all: lines of JSON.
 
 Each is a process that takes commands on its standard input and tells events on its standard
-output. ``python tests/interop/peers.py`` installs what they need (npm, Go and pip packages, once).
+output. ``python tests/peers.py`` installs what they need (npm, Go and pip packages, once).
 """
 
 import base64
@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+ROOT = Path(__file__).parent.parent
+HERE = ROOT / "tests" / "interop"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 #: Built with the extension: our gossip settings without our rules.
 TESTPEER = TARGET / "release" / "rlswarm-testpeer"
@@ -120,7 +120,7 @@ def missing(name: str) -> str | None:
         return None
     if name == "rust":
         return "build the Rust workspace first: cargo build --release --workspace"
-    return f"the {name} peer is not installed: python tests/interop/peers.py"
+    return f"the {name} peer is not installed: python tests/peers.py"
 
 
 def install() -> None:
