@@ -1,7 +1,6 @@
 """What arrives from peers: into the round that it belongs to, and into the journal."""
 
 import contextlib
-from collections.abc import Callable
 
 from rlswarm._core import CoreError, Header
 from rlswarm.config.manifest import Manifest
@@ -13,6 +12,7 @@ from rlswarm.node.bindings import Bindings
 from rlswarm.node.clock import Clock
 from rlswarm.node.evaluating import Evaluator
 from rlswarm.node.report import Report
+from rlswarm.node.rounds import Rounds
 
 
 class Intake:
@@ -21,7 +21,7 @@ class Intake:
     def __init__(
         self,
         manifest: Manifest,
-        round_of: Callable[[int], Round],
+        rounds: Rounds,
         *,
         bindings: Bindings,
         evaluator: Evaluator,
@@ -30,9 +30,8 @@ class Intake:
         clock: Clock,
         report: Report,
     ) -> None:
-        """`round_of` gives the state of a round by its number."""
         self._manifest = manifest
-        self._round_of = round_of
+        self._rounds = rounds
         self._bindings = bindings
         self._evaluator = evaluator
         self._transport = transport
@@ -105,4 +104,4 @@ class Intake:
             return None
         if not now - self._manifest.rounds.staleness <= header.round <= now + 1:
             return None
-        return self._round_of(header.round)
+        return self._rounds[header.round]

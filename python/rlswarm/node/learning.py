@@ -48,12 +48,10 @@ class Learner:
             peer_id = state.records[group.record].header.peer_id
             self._pool[Quote(group.record, group.slot)] = (state.number, peer_id, group)
 
-    def forget_before(self, oldest: int) -> None:
-        """Drop what was sampled before round `oldest`."""
-        self._pool = {name: entry for name, entry in self._pool.items() if entry[0] >= oldest}
-
     async def learn(self, state: Round, keep_free: float = 0.0) -> Learned | None:
         """Learn from the whole pool within what is left of the round but `keep_free` seconds."""
+        oldest = state.number - self._manifest.rounds.staleness
+        self._pool = {name: entry for name, entry in self._pool.items() if entry[0] >= oldest}
         pool = [
             (name, born, peer_id, group)
             for name, (born, peer_id, group) in sorted(self._pool.items())

@@ -11,7 +11,6 @@ from rlswarm.errors import ModelError, ScorerError
 from rlswarm.game.held_out import pooled
 from rlswarm.game.round import Round
 from rlswarm.game.table import PlayedGroup
-from rlswarm.game.tasks import lottery, task_beacon
 from rlswarm.identity.binding import Statement
 from rlswarm.identity.typed_data import Domain
 from rlswarm.journal.journal import Journal
@@ -30,6 +29,7 @@ from rlswarm.node.learning import Learner
 from rlswarm.node.playing import MIN_WINDOW, Player
 from rlswarm.node.processes import RestartedError, Scorer, Worker
 from rlswarm.node.report import Observe, Report
+from rlswarm.node.rounds import Rounds
 from rlswarm.node.tally import Tally
 from rlswarm.resources import peak_rss
 from rlswarm.scorer.messages import Open
@@ -76,7 +76,7 @@ class Node:
         self._evaluate = evaluate
         self._swarm = manifest.swarm_id
         self._me = identity.public_key
-        self._rounds: dict[int, Round] = {}
+        self._rounds = Rounds(manifest)
         self._judged_by = Judge(manifest, identity.public_key, scorer)
         author = Author(
             self._swarm,
@@ -101,7 +101,7 @@ class Node:
         )
         self._intake = Intake(
             manifest,
-            self._round,
+            self._rounds,
             bindings=self._bindings,
             evaluator=self._evaluator,
             transport=transport,
@@ -203,30 +203,12 @@ class Node:
         """The current round if its first stage can still be entered, else the next."""
         now = self._clock.now()
         number = max(0, self.manifest.round_at(now))
-        current = self._round(number)
+        current = self._rounds[number]
         if now > current.times[0].closes - 2 * MIN_WINDOW:
             number += 1
-            current = self._round(number)
+            current = self._rounds[number]
         await self._clock.sleep_until(current.times[0].opens)
         return current
-
-    def _round(self, number: int) -> Round:
-        if number not in self._rounds:
-            self._rounds[number] = Round(
-                number,
-                self.manifest.game,
-                self.manifest.opens(number),
-                lottery(self._swarm, number, None),
-                self.manifest.rounds.clock_offset,
-                beacon=task_beacon(self._swarm, number),
-                environments=self.manifest.environments,
-                personas={persona.name: persona.system for persona in self.manifest.personas},
-            )
-            oldest = number - self.manifest.rounds.staleness
-            for past in [n for n in self._rounds if n < oldest]:
-                del self._rounds[past]
-            self._learner.forget_before(oldest)
-        return self._rounds[number]
 
     # -- a round --------------------------------------------------------------------------------
 
@@ -287,7 +269,7 @@ class Node:
         """After the last body may have come: judge the rest and compute the ledger."""
         await self._clock.sleep_until(state.times[-1].reveals + self.manifest.rounds.settle)
         await self._judge(state, len(state.times) - 1, judged)
-        for late in [r for n, r in sorted(self._rounds.items()) if n < state.number]:
+        for late in self._rounds.before(state.number):
             await self._judge(late, len(late.times) - 1)
         ledger = decide_ledger(
             self._swarm,
