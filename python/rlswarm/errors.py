@@ -83,6 +83,12 @@ class BindingError(RlswarmError):
     exit_code = 14
 
 
+class ReplayError(RlswarmError):
+    """A journal's rounds can't be computed again, or do not come out the same."""
+
+    exit_code = 16
+
+
 class ReceiptError(RlswarmError):
     """A receipt can't be made, or does not hold."""
 

@@ -108,6 +108,9 @@ def test_swarm_up_runs_three_nodes_that_agree(
     assert data[0]["root"] == roots[0][same[-1]]
     assert len(data[0]["peers"]) == 3
     assert all(peer["groups"] > 0 for peer in data[0]["peers"])
+    replayed = rlswarm("replay", str(run / "node-0"), "--json")
+    assert replayed.returncode == 0, replayed.stderr + replayed.stdout
+    assert len(replayed.stdout.splitlines()) == 3
     listed = rlswarm("rounds", "list", "--home", str(run / "node-0"))
     assert len(listed.stdout.splitlines()) == 3
 

@@ -11,11 +11,12 @@ import pytest
 
 from rlswarm._core import Identity, seal
 from rlswarm.errors import JournalError
-from rlswarm.journal.journal import Journal
+from rlswarm.journal.journal import Basis, Journal, KeptRecord
 from rlswarm.ledger.ledger import Ledger, Line, Work
 
 SWARM = b"s" * 32
 IDENTITY = Identity.from_seed(b"k" * 32)
+BASIS = Basis((b"b" * 32,), ((b"c" * 32, "the scorer could not judge it here"),))
 
 
 def record(sequence: int = 0):  # type: ignore[no-untyped-def]
@@ -53,12 +54,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     journal = Journal(path, SWARM)
     sealed = record()
     journal.record(sealed.header, 12.5, in_time=True, own=True, body=None)
-    journal.record(sealed.header, 12.5, in_time=True, own=True, body=b"body")
-    journal.ledger(ledger(), 20.0)
+    journal.record(sealed.header, 12.5, in_time=True, own=True, body=b"body", body_at=13.5)
+    journal.ledger(ledger(), 20.0, BASIS)
     journal.event(1.0, "note", {"b": 1, "a": "ä"}, 5)
     journal.close()
     again = Journal.read(path)
-    assert list(again.records_of(5)) == [(sealed.header.encoded, b"body", 12.5, True)]
+    assert again.records_of(5, 1) == [KeptRecord(sealed.header.encoded, 12.5, True, b"body", 13.5)]
+    assert again.basis_of(5) == BASIS
     assert again.ledger_of(5) == (b"r" * 32, ledger().lines)
     assert again.rounds() == [(5, b"r" * 32, ledger().lines)]
     assert again.events_of("note") == [(1.0, 5, {"a": "ä", "b": 1})]
@@ -88,7 +90,7 @@ def test_a_round_that_is_not_there(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j", SWARM)
     with pytest.raises(JournalError, match="it has none yet"):
         journal.ledger_of(3)
-    journal.ledger(ledger(7), 1.0)
+    journal.ledger(ledger(7), 1.0, BASIS)
     with pytest.raises(JournalError, match="no ledger of round 3; it has rounds 7 to 7"):
         journal.ledger_of(3)
 
@@ -118,7 +120,7 @@ def test_kill_9_loses_nothing_that_was_written(tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from rlswarm.journal.journal import Journal
+from rlswarm.journal.journal import Basis, Journal, KeptRecord
 journal = Journal(Path({str(tmp_path / "j")!r}), {SWARM!r})
 for n in range(10**9):
     journal.event(float(n), "tick", {{"n": n}})
@@ -140,9 +142,9 @@ for n in range(10**9):
 
 def test_a_second_reader_sees_a_running_nodes_journal(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j", SWARM)
-    journal.ledger(ledger(), 1.0)
+    journal.ledger(ledger(), 1.0, BASIS)
     reader = Journal.read(tmp_path / "j")
     assert reader.ledger_of(5)[0] == b"r" * 32
-    journal.ledger(ledger(6), 1.0)
+    journal.ledger(ledger(6), 1.0, BASIS)
     assert [number for number, _, _ in reader.rounds()] == [5, 6]
     assert isinstance(journal._db, sqlite3.Connection)

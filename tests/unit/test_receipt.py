@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rlswarm._core import Identity, merkle_root
 from rlswarm.cli.main import cli
 from rlswarm.errors import JournalError, ReceiptError
-from rlswarm.journal.journal import Journal
+from rlswarm.journal.journal import Basis, Journal
 from rlswarm.ledger.ledger import Ledger, Line, Work, leaf
 from rlswarm.ledger.receipt import Receipt, make_receipt, read_receipt, verify_receipt
 
@@ -99,7 +99,7 @@ def test_what_is_no_receipt(text: str) -> None:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     journal = Journal(tmp_path / "journal.sqlite3", SWARM)
-    journal.ledger(ledger_of(3), 0.0)
+    journal.ledger(ledger_of(3), 0.0, Basis((), ()))
     journal.close()
     return tmp_path
 

@@ -43,6 +43,7 @@ class LazyGroup(click.Group):
         "node": ("rlswarm.cli.node:node", "Start a node of a swarm."),
         "swarm": ("rlswarm.cli.swarm:swarm", "Make, inspect or run a whole swarm."),
         "rounds": ("rlswarm.cli.rounds:rounds", "What happened in each round, and why."),
+        "replay": ("rlswarm.cli.replay:replay", "Compute a journal's rounds again."),
         "receipt": ("rlswarm.cli.receipt:receipt", "Prove what a round counted of a peer."),
         "keys": ("rlswarm.cli.keys:keys", "The node's identity."),
         "model": ("rlswarm.cli.model:model", "The models here, and what training made of them."),

@@ -64,6 +64,8 @@ class HeldRecord(msgspec.Struct):
     refused: str = ""
     """Why it was not counted, in one sentence; empty while nothing speaks against it."""
     judged: bool = False
+    set_aside: bool = False
+    """Refused for a reason that holds only here: a checker elsewhere must take it as given."""
 
 
 class Table:

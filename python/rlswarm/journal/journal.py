@@ -6,7 +6,7 @@ node goes on without it; nothing already written is lost.
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from rlswarm.game.table import PlayedGroup
 from rlswarm.ledger.ledger import Ledger, Line
 from rlswarm.prompt import Prompt
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS records (
   hash BLOB PRIMARY KEY, round INTEGER NOT NULL, kind INTEGER NOT NULL, stage INTEGER NOT NULL,
   peer_id TEXT NOT NULL, sequence INTEGER NOT NULL, own INTEGER NOT NULL,
-  arrived REAL NOT NULL, in_time INTEGER NOT NULL, header BLOB NOT NULL, body BLOB
+  arrived REAL NOT NULL, in_time INTEGER NOT NULL, header BLOB NOT NULL, body BLOB, body_at REAL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS records_by_round ON records (round, stage, peer_id);
 CREATE TABLE IF NOT EXISTS groups (
@@ -38,13 +38,35 @@ CREATE TABLE IF NOT EXISTS groups (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS groups_by_round ON groups (round);
 CREATE TABLE IF NOT EXISTS ledgers (
-  round INTEGER PRIMARY KEY, root BLOB NOT NULL, lines BLOB NOT NULL, decided REAL NOT NULL
+  round INTEGER PRIMARY KEY, root BLOB NOT NULL, lines BLOB NOT NULL, decided REAL NOT NULL,
+  basis BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS events (
   id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, round INTEGER, kind TEXT NOT NULL,
   data TEXT NOT NULL
 );
 """
+
+
+class Basis(msgspec.Struct, frozen=True, array_like=True):
+    """What a ledger was computed from, beside the headers that had come."""
+
+    bodies: tuple[bytes, ...]
+    """Hashes of the records whose bodies were here."""
+    set_aside: tuple[tuple[bytes, str], ...]
+    """(record hash, reason) of what only this node could not judge."""
+
+
+class KeptRecord(msgspec.Struct, frozen=True):
+    """A record as the journal kept it."""
+
+    header: bytes
+    """Encoded, signed."""
+    arrived: float
+    """Unix seconds by the node's clock."""
+    in_time: bool
+    body: bytes | None
+    body_at: float | None
 
 
 class Journal:
@@ -109,9 +131,16 @@ class Journal:
                 self._on_trouble(f"the journal can't be written ({error}); free some disk space")
 
     def record(
-        self, header: Header, arrived: float, *, in_time: bool, own: bool, body: bytes | None
+        self,
+        header: Header,
+        arrived: float,
+        *,
+        in_time: bool,
+        own: bool,
+        body: bytes | None,
+        body_at: float | None = None,
     ) -> None:
-        """A record, or its body once that came."""
+        """A record, or its body once that came (at `body_at`, or with the header)."""
         row = (
             header.hash,
             header.round,
@@ -124,10 +153,12 @@ class Journal:
             in_time,
             header.encoded,
             body,
+            None if body is None else arrived if body_at is None else body_at,
         )
         self._write(
-            "INSERT INTO records VALUES (?,?,?,?,?,?,?,?,?,?,?) "
-            "ON CONFLICT (hash) DO UPDATE SET body = coalesce(excluded.body, body)",
+            "INSERT INTO records VALUES (?,?,?,?,?,?,?,?,?,?,?,?) "
+            "ON CONFLICT (hash) DO UPDATE SET body = coalesce(body, excluded.body), "
+            "body_at = coalesce(body_at, excluded.body_at)",
             [row],
         )
 
@@ -154,11 +185,20 @@ class Journal:
             ],
         )
 
-    def ledger(self, ledger: Ledger, decided: float) -> None:
-        self._write(
-            "INSERT OR REPLACE INTO ledgers VALUES (?,?,?,?)",
-            [(ledger.round, ledger.root, msgspec.msgpack.encode(ledger.lines), decided)],
+    def ledger(self, ledger: Ledger, decided: float, basis: Basis) -> None:
+        """A round's ledger and what it rests on; `decided` in Unix seconds."""
+        row = (
+            ledger.round,
+            ledger.root,
+            msgspec.msgpack.encode(ledger.lines),
+            decided,
+            msgspec.msgpack.encode(basis),
         )
+        self._write("INSERT OR REPLACE INTO ledgers VALUES (?,?,?,?,?)", [row])
+
+    def manifest(self, text: str) -> None:
+        """The manifest (TOML) of this journal's swarm, so that a replay needs nothing else."""
+        self._write("INSERT OR IGNORE INTO meta VALUES ('manifest', ?)", [(text.encode(),)])
 
     def event(self, at: float, kind: str, data: dict[str, Any], number: int | None = None) -> None:
         """Something that happened, as JSON."""
@@ -181,6 +221,13 @@ class Journal:
         if row is None:
             raise JournalError(f"the journal {self.path} is of no swarm; no node has used it yet")
         return bytes(row[0])
+
+    def kept_manifest(self) -> str:
+        """The manifest as TOML. Raises JournalError if none was kept."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'manifest'").fetchone()
+        if row is None:
+            raise JournalError(f"the journal {self.path} holds no manifest; name it with --swarm")
+        return bytes(row[0]).decode()
 
     def own_peer_id(self) -> str:
         """Whose journal this is. Raises JournalError if its node has made no record yet."""
@@ -205,14 +252,24 @@ class Journal:
             raise JournalError(f"this journal has no ledger of round {number}; {span}")
         return row[0], _lines(row[1])
 
-    def records_of(self, number: int) -> Iterator[tuple[bytes, bytes | None, float, bool]]:
-        """(encoded header, body, arrival, in time) of a round's records."""
-        for header, body, arrived, in_time in self._db.execute(
-            "SELECT header, body, arrived, in_time FROM records WHERE round = ? "
-            "ORDER BY stage, peer_id, sequence",
-            (number,),
-        ):
-            yield header, body, arrived, bool(in_time)
+    def basis_of(self, number: int) -> Basis:
+        """What a round's ledger was computed from. Raises JournalError."""
+        row = self._db.execute("SELECT basis FROM ledgers WHERE round = ?", (number,)).fetchone()
+        if row is None:
+            raise JournalError(f"this journal has no ledger of round {number}")
+        return msgspec.msgpack.decode(row[0], type=Basis)
+
+    def records_of(self, number: int, kind: int) -> list[KeptRecord]:
+        """A round's records of a kind, in the order in which their headers came."""
+        rows = self._db.execute(
+            "SELECT header, arrived, in_time, body, body_at FROM records "
+            "WHERE round = ? AND kind = ? ORDER BY arrived, sequence, peer_id",
+            (number, kind),
+        )
+        return [
+            KeptRecord(header, arrived, bool(in_time), body, body_at)
+            for header, arrived, in_time, body, body_at in rows
+        ]
 
     def bodies(self, kind: int) -> list[bytes]:
         """Bodies of all records of a kind, in the order in which they came."""

@@ -10,7 +10,7 @@ from rlswarm.game.diversity import diversity
 from rlswarm.game.round import Round
 from rlswarm.game.stages import ANSWERING
 from rlswarm.game.table import PlayedGroup
-from rlswarm.journal.journal import Journal
+from rlswarm.journal.journal import Basis, Journal
 from rlswarm.ledger.ledger import Ledger, compute_ledger
 from rlswarm.node.report import Report
 from rlswarm.node.tally import Tally
@@ -21,7 +21,12 @@ def decide_ledger(
 ) -> Ledger:
     """The ledger of a round whose records are judged, noted and told."""
     ledger = compute_ledger(swarm, state)
-    journal.ledger(ledger, now)
+    held = sorted(state.records.items())
+    basis = Basis(
+        bodies=tuple(name for name, record in held if record.groups is not None),
+        set_aside=tuple((name, record.refused) for name, record in held if record.set_aside),
+    )
+    journal.ledger(ledger, now, basis)
     tally.roots[state.number] = ledger.root.hex()
     report(
         "ledger",

@@ -66,7 +66,12 @@ class Intake:
                 held = state.add_header(header, arrival.at)
                 state.add_body(header, arrival.body)
                 self._journal.record(
-                    header, held.arrived, in_time=held.in_time, own=False, body=arrival.body
+                    header,
+                    held.arrived,
+                    in_time=held.in_time,
+                    own=False,
+                    body=arrival.body,
+                    body_at=arrival.at,
                 )
         elif arrival.kind in ("peer_joined", "peer_left"):
             if arrival.kind == "peer_joined":

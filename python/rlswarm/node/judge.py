@@ -57,11 +57,11 @@ class Judge:
                 try:
                     judged = await self._record(state, held)
                 except RestartedError:
-                    held.refused = "the scorer could not judge it here"
+                    _set_aside(held, "the scorer could not judge it here")
                     continue
                 except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                     # What a stranger sent must never end training.
-                    held.refused = f"it could not be judged ({type(error).__name__})"
+                    _set_aside(held, f"it could not be judged ({type(error).__name__})")
                     continue
                 fresh += [g for g in judged if Quote(g.record, g.slot) not in known]
         return fresh
@@ -72,7 +72,7 @@ class Judge:
         places = list(state.places(held))
         await self.ensure_tasks(state, places)
         if any(place not in state.tasks for place in places):
-            held.refused = "its environment is one that this node can't judge"
+            _set_aside(held, "its environment is one that this node can't judge")
             return []
         decoded: tuple[tuple[bytes, str], ...] = ()
         if header.base == self.readable_base and header.author != self._me:
@@ -80,9 +80,13 @@ class Judge:
         scored = await self._scorer.score(Score(tuple(state.to_score(held)), decoded))
         self.scorer_peak_rss = max(self.scorer_peak_rss, scored.peak_rss)
         if not all(scored.faithful):
-            held.refused = "its text is not what its tokens spell"
+            _set_aside(held, "its text is not what its tokens spell")
             return []
         if scored.overran:
-            held.refused = "its scoring overran the local time limit"
+            _set_aside(held, "its scoring overran the local time limit")
             return []
         return state.judge(held, scored.scores)
+
+
+def _set_aside(held: HeldRecord, reason: str) -> None:
+    held.refused, held.set_aside = reason, True

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlswarm._core import CoreError, Identity
-from rlswarm.config.manifest import Manifest, choose_persona
+from rlswarm.config.manifest import Manifest, choose_persona, render_manifest
 from rlswarm.errors import ModelError, ScorerError
 from rlswarm.game.held_out import pooled
 from rlswarm.game.round import Round
@@ -78,6 +78,7 @@ class Node:
         self._me = identity.public_key
         self._rounds = Rounds(manifest)
         self._judged_by = Judge(manifest, identity.public_key, scorer)
+        journal.manifest(render_manifest(manifest))
         author = Author(
             self._swarm,
             identity,
