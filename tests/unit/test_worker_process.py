@@ -15,6 +15,9 @@ import pytest
 from rlswarm.pipes import frame, frame_length
 from rlswarm.prompt import ChatMessage
 from rlswarm.worker.messages import (
+    Audit,
+    Audited,
+    AuditGroup,
     Failed,
     GroupRequest,
     Learn,
@@ -99,6 +102,14 @@ def test_a_round_over_the_pipe(child: Child, request_to_load: Load) -> None:
     initial = child.ask(Sample((GroupRequest(PROMPT, b"k" * 32, 4, 8),), 60.0, initial=True))
     assert isinstance(initial, Sampled)
     assert initial.groups == sampled.groups
+    audit = Audit((AuditGroup(PROMPT, b"k" * 32, sampled.groups[0]),), 60.0, initial=True)
+    audited = child.ask(audit)
+    assert isinstance(audited, Audited)
+    assert [e.outside for e in audited.groups[0]] == [0] * 4
+    assert sum(e.tokens for e in audited.groups[0]) == sampled.tokens
+    other = child.ask(Audit((AuditGroup(PROMPT, b"o" * 32, sampled.groups[0]),), 60.0))
+    assert isinstance(other, Audited)
+    assert sum(e.outside for e in other.groups[0]) > 4
     again = child.ask(request_to_load)
     assert isinstance(again, Loaded)
     assert (again.resumed_round, again.adapter) == (7, learned.adapter)

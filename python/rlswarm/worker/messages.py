@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from rlswarm.policy.evidence import Evidence
 from rlswarm.prompt import Prompt
 
 
@@ -114,6 +115,33 @@ class Sampled(msgspec.Struct, frozen=True, tag=True):
     seconds: float
 
 
+class AuditGroup(msgspec.Struct, frozen=True):
+    """A peer's group, to be checked against the randomness it had to be drawn with."""
+
+    prompt: Prompt
+    key: bytes
+    """As in `GroupRequest`."""
+    rollouts: tuple[Rollout, ...]
+
+
+class Audit(msgspec.Struct, frozen=True, tag=True):
+    """Look at seeded samples with the policy as it is now."""
+
+    groups: tuple[AuditGroup, ...]
+    budget: float
+    """Seconds from receipt; groups that it does not suffice for are left out."""
+    initial: bool = False
+    """As in `Sample`."""
+    stop: tuple[str, ...] = ()
+    """As in `Sample`."""
+
+
+class Audited(msgspec.Struct, frozen=True, tag=True):
+    groups: tuple[tuple[Evidence, ...], ...]
+    """By rollout; () for a group that time did not suffice for."""
+    seconds: float
+
+
 class TrainGroup(msgspec.Struct, frozen=True):
     """A group with its recomputed rewards, own or a peer's."""
 
@@ -166,5 +194,5 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """One sentence for a person."""
 
 
-Request = Load | Sample | Learn
-Reply = Loaded | Sampled | Learned | Failed
+Request = Load | Sample | Learn | Audit
+Reply = Loaded | Sampled | Learned | Audited | Failed

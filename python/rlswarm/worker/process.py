@@ -15,7 +15,7 @@ import msgspec
 from rlswarm.errors import NotEnoughMemoryError, RlswarmError, StorageError
 from rlswarm.pipes import ChildPipe
 from rlswarm.resources import peak_rss
-from rlswarm.worker.messages import Failed, Learn, Load, Reply, Request, Sample
+from rlswarm.worker.messages import Audit, Failed, Learn, Load, Reply, Request, Sample
 from rlswarm.worker.service import Service
 
 NICENESS = 5
@@ -78,6 +78,8 @@ def answer(service: Service, request: Request, received: float) -> Reply:
                 return service.sample(request, received)
             case Learn():
                 return service.learn(request, received)
+            case Audit():
+                return service.audit(request, received)
     except NotEnoughMemoryError as error:
         return Failed("memory", str(error))
     except StorageError as error:

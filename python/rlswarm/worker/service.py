@@ -8,11 +8,12 @@ import msgspec
 import torch
 
 from rlswarm.errors import ModelError, StorageError
+from rlswarm.policy.audit import audit
 from rlswarm.policy.model import Policy, load_policy
 from rlswarm.policy.sampler import sample
 from rlswarm.policy.source import resolve
 from rlswarm.worker.checkpoint import Checkpoints
-from rlswarm.worker.messages import Learn, Learned, Load, Loaded, Sample, Sampled
+from rlswarm.worker.messages import Audit, Audited, Learn, Learned, Load, Loaded, Sample, Sampled
 from rlswarm.worker.step import Learner
 
 FIRST_RESERVE = 0.5
@@ -72,6 +73,20 @@ class Service:
                 stop=request.stop,
                 temperature=self._temperature,
             )
+
+    def audit(self, request: Audit, received: float) -> Audited:
+        """Evidence on seeded samples, within the budget from `received` on. Raises ModelError."""
+        policy = self._policy()
+        with policy.without_adapter() if request.initial else nullcontext():
+            found = audit(
+                policy,
+                request.groups,
+                deadline=received + request.budget,
+                clock=self._clock,
+                stop=request.stop,
+                temperature=self._temperature,
+            )
+        return Audited(found, self._clock() - received)
 
     def learn(self, request: Learn, received: float) -> Learned:
         """One learn window within the budget from `received` on. Raises ModelError."""
