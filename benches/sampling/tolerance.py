@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import torch
 import transformers
+from workload import mixed
 
 from rlswarm._core import blake3
 from rlswarm.policy import audit as audit_module
@@ -29,7 +30,6 @@ from rlswarm.policy.model import Policy, load_policy
 from rlswarm.policy.sampler import sample
 from rlswarm.policy.source import resolve
 from rlswarm.worker.messages import AuditGroup, GroupRequest, LoraShape, Rollout
-from workload import mixed
 
 MODEL = "smollm2-135m-instruct"
 ADAPTER = 0.02
