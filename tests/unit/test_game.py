@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlswarm._core import blake3
 from rlswarm.game import rewards
-from rlswarm.game.inputs import Quote, rank, shown_samples, skipped
+from rlswarm.game.inputs import Quote, rank, sample_order, skipped
 from rlswarm.game.presets import retimed
 from rlswarm.game.quoting import quote
 from rlswarm.game.rollouts import BodyError, Group, decode_body, encode_body
@@ -128,10 +128,13 @@ def test_skipped_counts_the_better_ranked_that_were_passed_over(chosen: set[int]
     assert skipped(b"l" * 32, PEERS[20], 1, picked, groups) == expected
 
 
-def test_shown_samples_are_distinct_and_bounded() -> None:
-    shown = shown_samples(b"l" * 32, PEERS[0], Quote(PEERS[1], 0), 8, 3)
-    assert len(set(shown)) == 3
-    assert all(0 <= sample < 8 for sample in shown)
+@given(st.integers(1, 64), st.binary(max_size=8))
+def test_samples_are_shown_in_an_order_that_the_group_alone_decides(size: int, slot: bytes) -> None:
+    order = sample_order(b"l" * 32, [PEERS[0], slot], size)
+    assert sorted(order) == list(range(size))
+    assert order == sample_order(b"l" * 32, [PEERS[0], slot], size)
+    orders = {tuple(sample_order(b"l" * 32, [peer, slot], size)) for peer in PEERS}
+    assert len(orders) > 1 or size < 3
 
 
 # -- bodies ----------------------------------------------------------------------------------

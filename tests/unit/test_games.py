@@ -198,7 +198,7 @@ def test_everybody_in_a_debate_is_paid_by_the_truth() -> None:
     for name in ("open", "reply", "judge"):
         for group in groups_of(swarm, name):
             answer = state.played[group.quotes[0]]
-            truth = answer.scores[state.debated(group.quotes[0])] == MICRO
+            truth = answer.scores[state.shown(group.quotes[0])[0]] == MICRO
             for rollout, why in zip(group.rollouts, group.why, strict=True):
                 assert why.startswith(f"A is {'right' if truth else 'wrong'}")
                 assert rollout.text

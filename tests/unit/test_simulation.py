@@ -308,6 +308,10 @@ def test_critics_judge_others_and_revisers_see_critiques() -> None:
         own = played[revision.quotes[0]]
         assert (own.author, own.slot, own.stage) == (revision.author, revision.slot, 0)
         assert all(played[q].quotes == (revision.quotes[0],) for q in revision.quotes[1:])
+        # Both were shown the same answers under the same letters.
+        for critique in (played[q] for q in revision.quotes[1:]):
+            answers = critique.prompt[0].content.split("Answer A:", 1)[1]
+            assert "Answer A:" + answers in revision.prompt[-1].content
 
 
 def test_slots_must_be_taken_in_order() -> None:

@@ -26,19 +26,17 @@ def rank(lottery: bytes, reader: bytes, stage: int, groups: Iterable[Quote]) -> 
     )
 
 
-def shown_samples(
-    lottery: bytes, reader: bytes, quote: Quote, group_size: int, count: int
-) -> list[int]:
-    """Which `count` samples of a quoted group are shown, in order: indices below `group_size`."""
-    slot = quote.slot.to_bytes(2, "little")
-    order = sorted(
-        range(group_size),
-        key=lambda sample: prf(
-            "rlswarm 2026 input sample",
-            [lottery, reader, quote.record, slot, sample.to_bytes(2, "little")],
-        ),
+def sample_order(lottery: bytes, key: Iterable[bytes], size: int) -> list[int]:
+    """The indices below `size` of a group's samples in the order in which they are shown.
+
+    `key` names the group by what its author can't vary, unlike its record's hash, so that nobody
+    picks which of its samples are seen.
+    """
+    named = [lottery, *key]
+    return sorted(
+        range(size),
+        key=lambda sample: prf("rlswarm 2026 input sample", [*named, sample.to_bytes(2, "little")]),
     )
-    return order[:count]
 
 
 def side(lottery: bytes, debater: bytes, answer: Quote) -> bool:

@@ -65,14 +65,14 @@ def _asked(table: Table, author: bytes, stage: int, slot: int, quotes: Sequence[
         return task.prompt
     answer = quotes[0]
     if rules.inputs == "answers" and not rules.sides:
-        return critique_prompt(game, rules, task.question, _shown_texts(table, author, answer))
+        return critique_prompt(game, rules, task.question, _shown_texts(table, answer))
     if rules.inputs in READING:
         yours = side(table.lottery, author, answer) if rules.sides else None
         return debate_prompt(
             game,
             rules,
             task.question,
-            table.text(answer, table.debated(answer)),
+            table.text(answer, table.shown(answer)[0]),
             yours,
             _arguments(table, author, stage, quotes),
         )
@@ -83,13 +83,13 @@ def _asked(table: Table, author: bytes, stage: int, slot: int, quotes: Sequence[
         game,
         rules,
         task.prompt,
-        _shown_texts(table, author, answer),
+        _shown_texts(table, answer),
         _critiques(table, author, quotes),
     )
 
 
-def _shown_texts(table: Table, reader: bytes, quote: Quote) -> list[str]:
-    return [table.text(quote, sample) for sample in table.shown(reader, quote)]
+def _shown_texts(table: Table, quote: Quote) -> list[str]:
+    return [table.text(quote, sample) for sample in table.shown(quote)]
 
 
 def _critiques(table: Table, author: bytes, quotes: Sequence[Quote]) -> list[str]:
@@ -105,7 +105,7 @@ def _critiques(table: Table, author: bytes, quotes: Sequence[Quote]) -> list[str
         critics.add(critic)
         if table.group(quote).quotes[0] != quotes[0]:
             raise BodyError("a quoted critique is about other answers")
-        texts.append(table.text(quote, table.shown(author, quote)[0]))
+        texts.append(table.text(quote, table.shown(quote)[0]))
     return texts
 
 
@@ -127,7 +127,7 @@ def _arguments(
         ):
             raise BodyError("a quoted argument is one too many for its side")
         heard.add((header.stage, of))
-        said.append((of, table.text(quote, table.shown(author, quote)[0])))
+        said.append((of, table.text(quote, table.shown(quote)[0])))
     return said
 
 

@@ -112,17 +112,14 @@ class Round(Table):
             ]
         quoted = self.played[group.quotes[0]]
         if rules.reward == "improvement":
-            shown = [quoted.scores[s] for s in self.shown(header.author, group.quotes[0])]
+            before = [quoted.scores[s] for s in self.shown(group.quotes[0])]
             return [
-                explain.answer(score, shown, rollout, rules)
+                explain.answer(score, before, rollout, rules)
                 for score, rollout in zip(own, group.rollouts, strict=True)
             ]
+        shown = self.shown(group.quotes[0])
         debated = rules.sides or rules.inputs == "arguments"
-        read = (
-            [self.debated(group.quotes[0])]
-            if debated
-            else self.shown(header.author, group.quotes[0])
-        )
+        read = shown[:1] if debated else shown
         known = [score for s in read if (score := quoted.scores[s]) is not None]
         if len(known) < len(read):
             return [(None, "an answer that it read is unscorable")] * len(group.rollouts)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from rlswarm._core import Header
-from rlswarm.game.inputs import Quote, shown_samples
+from rlswarm.game.inputs import Quote, sample_order
 from rlswarm.game.proposals import read_proposal
 from rlswarm.game.rollouts import BodyError, Group, decode_body
 from rlswarm.game.stages import Game, Inputs, StageTimes, timetable
@@ -215,14 +215,15 @@ class Table:
             for group in held.groups
         ]
 
-    def shown(self, reader: bytes, quote: Quote) -> list[int]:
-        """Indices of the samples of a quoted group that a reader is shown."""
+    def shown(self, quote: Quote) -> list[int]:
+        """Indices of the samples of a quoted group that readers are shown: the same for all, so
+        that what one writes about answers A and B makes sense to the next."""
         size = self.game.samples_of(self.header(quote).stage)
-        return shown_samples(self.lottery, reader, quote, size, self.game.shown)
+        return sample_order(self.lottery, self._named(quote), size)[: self.game.shown]
 
-    def debated(self, answer: Quote) -> int:
-        """Index of the one sample of an answer group that everybody debates."""
-        return self.shown(self.header(answer).author, answer)[0]
+    def _named(self, quote: Quote) -> list[bytes]:
+        header = self.header(quote)
+        return [header.author, bytes([header.stage]), quote.slot.to_bytes(2, "little")]
 
     def text(self, quote: Quote, sample: int) -> str:
         """What a sample of a quoted group said, with the words put in its mouth."""
@@ -233,7 +234,7 @@ class Table:
         """Index of the sample that a reader must solve: the first in the lottery's order that
         is a proposal; None if none of the group is."""
         requests = self._proposals.get(quote, ())
-        for sample in shown_samples(self.lottery, reader, quote, len(requests), len(requests)):
+        for sample in sample_order(self.lottery, [reader, *self._named(quote)], len(requests)):
             if requests[sample] is not None:
                 return sample
         return None
