@@ -24,6 +24,7 @@ SMOLLM2 = ModelFacts(
     vocabulary=49152,
     adapter=737_280,
     frozen_adapter=1_105_920,
+    stored=538_090_408,
 )
 
 
@@ -55,7 +56,7 @@ def test_a_plan_stays_within_what_is_free_and_more_memory_never_refuses(
     try:
         chosen = plan(SMOLLM2, Memory(free, gpu))
     except NotEnoughMemoryError:
-        assert free < 1.5 * GIB
+        assert free < 1.8 * GIB
         return
     assert chosen.needed <= free
     assert chosen.micro_batch >= 1

@@ -110,6 +110,7 @@ class _Bench:
                     model=self.model or self.manifest.model.name,
                     checkpoints=str((self.home or folder) / "checkpoints"),
                     lora=self.manifest.model.lora,
+                    full=self.manifest.model.full,
                     rule=self.manifest.learning,
                     temperature=self.manifest.model.temperature,
                     threads=self.threads,

@@ -29,7 +29,7 @@ def export(
     """
     from rlswarm.errors import ModelError
     from rlswarm.node.home import default_home
-    from rlswarm.policy.export import export_adapter, export_merged
+    from rlswarm.policy.export import export_adapter, export_full, export_merged
     from rlswarm.policy.source import resolve
     from rlswarm.worker.checkpoint import read_checkpoint
 
@@ -38,7 +38,11 @@ def export(
     files = resolve(name)
     if files.base != saved.base:
         raise ModelError(f"the checkpoint was not trained from {name}; name its base with --model")
-    if adapter_only:
+    if saved.full and adapter_only:
+        raise ModelError("all weights were trained, so there is no adapter to export")
+    if saved.full:
+        export_full(files, saved.weights, target)
+    elif adapter_only:
         export_adapter(files, saved.lora, saved.weights, name, target)
     else:
         export_merged(files, saved.lora, saved.weights, target)

@@ -41,6 +41,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Hex hash that the policy's `base` must have; empty accepts any."""
     temperature: float = 1.0
     lora: LoraShape = LoraShape()
+    full: bool = False
+    """Train all weights and no adapter. Needs 16 bytes a parameter, and a lower learning rate."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

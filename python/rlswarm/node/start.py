@@ -116,6 +116,7 @@ async def _live(
         model=options.model or manifest.model.name,
         checkpoints=str(home.checkpoints),
         lora=manifest.model.lora,
+        full=manifest.model.full,
         rule=manifest.learning,
         temperature=manifest.model.temperature,
         threads=options.threads,

@@ -32,11 +32,20 @@ def export_merged(
 
     def fill(folder: Path) -> None:
         model = _adapted(files, lora, adapter)
-        merged = model.merge_and_unload()
-        _copy_all_but_weights(files.folder, folder)
-        merged.save_pretrained(folder)
-        if not (folder / "tokenizer.json").is_file():
-            shutil.copyfile(files.tokenizer, folder / "tokenizer.json")
+        _write(model.merge_and_unload(), files, folder)
+
+    _whole_or_not_at_all(target, fill)
+
+
+def export_full(files: ModelFiles, weights: Mapping[str, Tensor], target: Path) -> None:
+    """Write a model all of whose weights were trained, in fp32. Raises StorageError."""
+
+    def fill(folder: Path) -> None:
+        model = _plain(files, torch.float32)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(weights[name])
+        _write(model, files, folder)
 
     _whole_or_not_at_all(target, fill)
 
@@ -63,19 +72,29 @@ def export_adapter(
     _whole_or_not_at_all(target, fill)
 
 
-def _adapted(files: ModelFiles, lora: LoraShape, adapter: Mapping[str, Tensor]) -> Any:
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+def _plain(files: ModelFiles, dtype: torch.dtype | str) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(
         files.folder,
-        dtype="auto",
+        dtype=dtype,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
     )
-    wrapped = attach(model, lora)
+
+
+def _adapted(files: ModelFiles, lora: LoraShape, adapter: Mapping[str, Tensor]) -> Any:
+    wrapped = attach(_plain(files, "auto"), lora)
     with torch.no_grad():
         for name, parameter in trained(wrapped).items():
             parameter.copy_(adapter[name])
     return wrapped
+
+
+def _write(model: Any, files: ModelFiles, folder: Path) -> None:
+    _copy_all_but_weights(files.folder, folder)
+    model.save_pretrained(folder)
+    if not (folder / "tokenizer.json").is_file():
+        shutil.copyfile(files.tokenizer, folder / "tokenizer.json")
 
 
 def _copy_all_but_weights(source: Path, folder: Path) -> None:

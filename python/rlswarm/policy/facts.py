@@ -46,6 +46,8 @@ class ModelFacts:
     """Trainable numbers: the B matrices of the adapter."""
     frozen_adapter: int
     """Numbers in the frozen A matrices."""
+    stored: int
+    """Bytes of the weight files."""
     gated: bool = True
     """Whether the feed-forward layers have a gate, as in Llama."""
 
@@ -80,6 +82,7 @@ def model_facts(folder: Path, lora: LoraShape) -> ModelFacts:
             vocabulary=int(config["vocab_size"]),
             adapter=trained,
             frozen_adapter=frozen,
+            stored=sum(file.stat().st_size for file in weight_files(folder)),
             gated=any("gate" in name for name in shapes),
         )
     except (OSError, KeyError, ValueError, TypeError) as error:

@@ -5,6 +5,7 @@ only part that asks the machine.
 """
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from rlswarm.errors import NotEnoughMemoryError
@@ -22,6 +23,9 @@ PASS_BYTES_CPU = 4 * 256
 BF16_FROM = 50_000_000
 """Parameters from which multiplying in bf16, where a CPU can, is worth its rounding: a step of
 SmolLM2-135M takes half the time. Smaller models are quick anyway."""
+
+TILE = 16 << 20
+"""Bytes of logits in fp32 that the head holds at once."""
 
 PASS_TOKENS_GPU = 8192
 MOST_SEQUENCES_CPU = 64
@@ -64,13 +68,21 @@ class Plan:
     free: int
 
     def __str__(self) -> str:
+        recompute = ", gradient checkpointing" if self.recompute else ""
         return (
-            f"{self.dtype}, micro-batch {self.micro_batch} ({self.pass_tokens} tokens a pass), "
+            f"{self.dtype}, micro-batch {self.micro_batch} ({self.pass_tokens} tokens a pass"
+            f"{recompute}), "
             f"about {self.needed / GIB:.1f} of {self.free / GIB:.1f} GiB"
         )
 
 
-def plan(facts: ModelFacts, memory: Memory, micro_batch: int = 0, wanted_dtype: str = "") -> Plan:
+def plan(
+    facts: ModelFacts,
+    memory: Memory,
+    micro_batch: int = 0,
+    wanted_dtype: str = "",
+    full: bool = False,
+) -> Plan:
     """Choose dtype and micro-batch (`micro_batch` > 0 and a `wanted_dtype` are kept).
 
     On a GPU bf16. On a CPU fp32; bf16 where fp32 does not fit, or where the CPU has instructions
@@ -81,27 +93,34 @@ def plan(facts: ModelFacts, memory: Memory, micro_batch: int = 0, wanted_dtype: 
     smallest = 0
     brisk = memory.gpu or (memory.bf16 and facts.parameters >= BF16_FROM)
     choice = ("bfloat16",) if brisk else ("float32", "bfloat16")
-    for dtype in (wanted_dtype,) if wanted_dtype else choice:
+    if wanted_dtype:
+        choice = (wanted_dtype,)
+    if full:
+        choice = ("float32",)  # bf16 would round most updates away
+    sequences = MOST_SEQUENCES_GPU if memory.gpu else MOST_SEQUENCES_CPU
+    rows = min(micro_batch or sequences, sequences)
+    for dtype, recompute in product(choice, (False, True)):
         size = 4 if dtype == "float32" else 2
-        fixed = _fixed_bytes(facts, size, memory.gpu)
-        token = _token_bytes(facts, size)
-        cache = 2 * facts.layers * facts.key_heads * facts.head_width * size
-        smallest = fixed + LEAST_TOKENS * max(token, cache)
+        fixed = _fixed_bytes(facts, size, memory.gpu, full)
+        token = _token_bytes(facts, size, recompute, full)
+        cache = 2 * facts.layers * facts.key_heads * facts.head_width * 4
+        most = (PASS_TOKENS_GPU if memory.gpu else PASS_BYTES_CPU // size) * rows // sequences
+        least = min(LEAST_TOKENS, most)
+        loading = _load_bytes(facts, size, memory.gpu)
+        smallest = max(loading, fixed + least * max(token, cache))
         if smallest > budget:
             continue
-        most = PASS_TOKENS_GPU if memory.gpu else PASS_BYTES_CPU // size
-        pass_tokens = max(LEAST_TOKENS, min(most, (budget - fixed) // token))
+        pass_tokens = min(most, (budget - fixed) // token)
         cache_bytes = (budget - fixed) // 2 if memory.gpu else min(CACHE_CPU, (budget - fixed) // 2)
-        cache_tokens = max(LEAST_TOKENS, cache_bytes // cache)
-        sequences = MOST_SEQUENCES_GPU if memory.gpu else MOST_SEQUENCES_CPU
+        cache_tokens = max(LEAST_TOKENS, cache_bytes // cache * rows // sequences)
         return Plan(
             dtype=dtype,
             micro_batch=micro_batch or max(1, min(sequences, pass_tokens * sequences // most)),
             pass_tokens=pass_tokens,
             cache_tokens=cache_tokens,
-            recompute=False,
-            # Sampling and learning take turns.
-            needed=fixed + max(pass_tokens * token, cache_tokens * cache),
+            recompute=recompute,
+            # Loading, sampling and learning take turns.
+            needed=max(loading, fixed + max(pass_tokens * token, cache_tokens * cache)),
             free=memory.free,
         )
     raise NotEnoughMemoryError(
@@ -135,18 +154,30 @@ def free_memory() -> int:
     return max(0, free)
 
 
-def _fixed_bytes(facts: ModelFacts, size: int, gpu: bool) -> int:
-    """Weights, adapter, gradient and optimizer, logits of one tile (fp32), the runtime."""
+def _fixed_bytes(facts: ModelFacts, size: int, gpu: bool, full: bool) -> int:
+    """Weights, what is trained, gradient and optimizer, logits of one tile, the runtime."""
     adapter = 4 * (facts.adapter * 4 + facts.frozen_adapter)  # B, gradient and two moments; A
-    return facts.parameters * size + adapter + 3 * (16 << 20) + (0 if gpu else RUNTIME)
+    trained = 12 * facts.parameters if full else adapter
+    return facts.parameters * size + trained + 4 * TILE + (0 if gpu else RUNTIME)
 
 
-def _token_bytes(facts: ModelFacts, size: int) -> int:
-    """What a learning pass holds for one token: 1.4 MB for SmolLM2-135M in fp32, as seen.
+def _load_bytes(facts: ModelFacts, size: int, gpu: bool) -> int:
+    """At the end of loading: the weights, and the pages of the files that they were read from."""
+    return facts.parameters * size + (0 if gpu else facts.stored + RUNTIME)
 
-    Of a Llama layer with frozen weights: gate, up and their product; queries, keys and values
-    (repeated over query heads) and attention's output; eight times the residual, of which two are
-    kept and the rest is passing.
+
+def _token_bytes(facts: ModelFacts, size: int, recompute: bool, full: bool) -> int:
+    """What a learning pass holds for one token.
+
+    Of each layer with frozen weights: what goes into the two norms, in fp32; of a gated
+    feed-forward part both products and the activation; queries, keys, values and the attention
+    weights. Trained weights want the inputs of their products as well.
     """
-    attention = 4 * facts.heads * facts.head_width + 2 * facts.key_heads * facts.head_width
-    return facts.layers * (3 * facts.inner + 8 * facts.hidden + attention) * size
+    width, keys = facts.heads * facts.head_width, facts.key_heads * facts.head_width
+    inner = (3 if facts.gated else 2) * facts.inner
+    layer = 8 * facts.hidden + size * (inner + 3 * width + 2 * keys)
+    if full:
+        layer += size * (facts.inner + width + 2 * facts.hidden)
+    if recompute:
+        return facts.layers * facts.hidden * size + layer
+    return facts.layers * layer

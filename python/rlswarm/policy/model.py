@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from rlswarm.policy import tree_attention
 from rlswarm.policy.adapter import adapter_hash, attach, trained
 from rlswarm.policy.attention import AttentionKinds, Layout, Masks, attention_kinds
 from rlswarm.policy.facts import model_facts
+from rlswarm.policy.full import everything, published_weights
 from rlswarm.policy.group_cache import GroupCache
 from rlswarm.policy.memory import Memory, Plan, free_memory, plan
 from rlswarm.policy.probe import check_policy
@@ -31,13 +33,20 @@ class Policy:
     kind: str
     """transformers' name of the architecture."""
     model: nn.Module
-    """The peft model; its trainable parameters are `adapter`'s."""
+    """The peft model, or the plain one; its trainable parameters are `adapter`'s."""
     body: nn.Module
     """Token ids to last hidden states."""
     head: Tensor
-    """Output embeddings [V, H], frozen."""
+    """Output embeddings [V, H], frozen unless all weights are trained."""
     head_bias: Tensor | None
+    softcap: float | None
+    """Logits z become softcap · tanh(z / softcap)."""
+    full: bool
+    """Whether all weights are trained, and not an adapter."""
+    folder: Path
+    """What the model was loaded from."""
     adapter: dict[str, nn.Parameter]
+    """What is trained: the adapter's B matrices, or all weights."""
     renderer: Renderer
     end_tokens: frozenset[int]
     attention: AttentionKinds
@@ -58,7 +67,9 @@ class Policy:
         return adapter_hash(self.adapter)
 
     def without_adapter(self) -> AbstractContextManager[None]:
-        """A context in which the policy is the base model again."""
+        """A context in which the policy is the base model again, read again if need be."""
+        if self.full:
+            return published_weights(self.model, self.folder)
         context: AbstractContextManager[None] = self.model.disable_adapter()  # type: ignore[operator]
         return context
 
@@ -68,7 +79,8 @@ class Policy:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [n, V] of last hidden states [n, H], in the head's dtype."""
-        return F.linear(hidden, self.head, self.head_bias)
+        logits = F.linear(hidden, self.head, self.head_bias)
+        return (logits / self.softcap).tanh() * self.softcap if self.softcap else logits
 
     def hidden(self, ids: Tensor, positions: Tensor, masks: Masks, cache: Any = None) -> Tensor:
         """Last hidden states [n, H] of one row of tokens.
@@ -103,11 +115,12 @@ def load_policy(
     micro_batch: int = 0,
     memory_bytes: int = 0,
     dtype: str = "",
+    full: bool = False,
 ) -> Policy:
     """Plan, load and adapt a model. Raises NotEnoughMemoryError before loading, ModelError."""
     gpu = torch.cuda.is_available()
     facts = model_facts(files.folder, lora)
-    chosen = plan(facts, _memory(gpu, memory_bytes), micro_batch, dtype)
+    chosen = plan(facts, _memory(gpu, memory_bytes), micro_batch, dtype, full)
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             files.folder,
@@ -131,19 +144,24 @@ def load_policy(
     attention = attention_kinds(text)
     if not isinstance(head, nn.Linear):
         raise ModelError(f"{text.model_type} has no plain output layer, so it can't be trained")
+    if getattr(text, "attn_logit_softcapping", None):
+        raise ModelError(f"{text.model_type} caps its attention scores, which does not work here")
     renderer = Renderer(files.folder, files.tokenizer)
     ends = _end_tokens(model, renderer)
     body = model.base_model
-    adapted = attach(model, lora)
+    adapted = model if full else attach(model, lora)
+    weights = everything(model) if full else trained(adapted)
     adapted.eval()  # no dropout anywhere: log-probs of sampling and learning must agree
-    head.requires_grad_(False)
     policy = Policy(
         kind=text.model_type,
         model=adapted,
         body=body,
         head=head.weight,
         head_bias=head.bias,
-        adapter=trained(adapted),
+        softcap=getattr(text, "final_logit_softcapping", None),
+        full=full,
+        folder=files.folder,
+        adapter=weights,
         renderer=renderer,
         end_tokens=ends,
         attention=attention,

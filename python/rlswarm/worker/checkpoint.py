@@ -37,6 +37,8 @@ class Checkpoints:
     lora: LoraShape
     model: str
     """Name of the base model, for whoever exports one later."""
+    full: bool = False
+    """Whether all weights are trained."""
 
     def save(self, learner: Learner, round: int) -> None:
         """Write the state after `round` and drop all but the newest `KEPT`.
@@ -48,6 +50,7 @@ class Checkpoints:
             "round": round,
             "steps": learner.steps,
             "model": self.model,
+            "full": self.full,
             "base": learner.policy.base.hex(),
             "lora": msgspec.to_builtins(self.lora),
             "optimizer_step": _optimizer_step(learner),
@@ -77,6 +80,7 @@ class Checkpoints:
         """
         for about, data in _whole(self.folder):
             same = about["base"] == learner.policy.base.hex()
+            same = same and about["full"] == self.full
             same = same and msgspec.convert(about["lora"], LoraShape) == self.lora
             if not same:
                 raise ModelError(
@@ -97,6 +101,7 @@ class SavedPolicy:
     model: str
     base: bytes
     lora: LoraShape
+    full: bool
     weights: dict[str, Tensor]
     """The trained tensors by published name."""
 
@@ -116,6 +121,7 @@ def read_checkpoint(folder: Path, round: int | None = None) -> SavedPolicy:
                 model=about["model"],
                 base=bytes.fromhex(about["base"]),
                 lora=msgspec.convert(about["lora"], LoraShape),
+                full=about["full"],
                 weights=weights,
             )
     there = ", ".join(str(int(path.stem.split("-")[1])) for path in _newest_first(folder))

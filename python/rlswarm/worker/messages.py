@@ -54,6 +54,8 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     """What the worker may use; 0 = what is free now."""
     dtype: Literal["", "float32", "bfloat16"] = ""
     """Of the model's numbers; empty lets the planner choose."""
+    full: bool = False
+    """Train all weights, in fp32, and no adapter."""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
@@ -72,6 +74,8 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     micro_batch: int
     peak_rss: int
     """Bytes."""
+    needed: int = 0
+    """Bytes that the planner expects at peak."""
 
 
 class GroupRequest(msgspec.Struct, frozen=True):

@@ -140,5 +140,6 @@ def logprobs(
         policy.head,
         torch.tensor(targets, device=policy.device),
         bias=policy.head_bias,
+        softcap=policy.softcap,
         temperature=temperature,
     ).logprob

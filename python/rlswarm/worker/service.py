@@ -44,9 +44,12 @@ class Service:
             micro_batch=request.micro_batch,
             memory_bytes=request.memory_bytes,
             dtype=request.dtype,
+            full=request.full,
         )
         learner = Learner(policy, request.rule, temperature=request.temperature, clock=self._clock)
-        checkpoints = Checkpoints(Path(request.checkpoints), request.lora, request.model)
+        checkpoints = Checkpoints(
+            Path(request.checkpoints), request.lora, request.model, full=request.full
+        )
         resumed = checkpoints.resume(learner)
         self._learner, self._checkpoints = learner, checkpoints
         self._temperature = request.temperature
@@ -59,6 +62,7 @@ class Service:
             tokenizer=str(files.tokenizer),
             micro_batch=policy.plan.micro_batch,
             peak_rss=self._peak_rss(),
+            needed=policy.plan.needed,
         )
 
     def sample(self, request: Sample, received: float) -> Sampled:
