@@ -45,7 +45,7 @@ def debate_prompt(
     """Task, one answer, the own `side` if there is one (True: the answer is right), and what was
     argued: (side, text) in the order of the debate."""
     said = "".join(
-        f"\n\n{_claim(of)}, someone says:\n{quote(text, game.quote_chars)}"
+        f"\n\nThat {_claim(of)}, someone argues:\n{quote(text, game.quote_chars)}"
         for of, text in arguments
     )
     yours = "" if side is None else f"\n\nYour side: {_claim(side)}."

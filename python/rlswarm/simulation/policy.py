@@ -81,10 +81,10 @@ class ScriptedWorker:
         if last.role == "assistant" and last.content == "Kind":
             kinds = len(re.findall(r"^Kind \d+:", group.prompt[-2].content, re.MULTILINE))
             return f" {1 + int(kinds * u[0])}, seed {int(1000 * u[1])}"
+        if last.role == "assistant" and "Your side:" in group.prompt[-2].content:
+            return f" {verdict}\nBecause of the sum."
         if last.role == "assistant":
             return f" {verdict}\nB: {'right' if u[1] < 0.5 else 'wrong'} 70%"
-        if "Your side:" in last.content:
-            return f"Because of the sum.\nA: {verdict}"
         answer = sum(int(n) for n in re.findall(r"[+-]?\d+", _terms(group.prompt[-1].content)))
         if u[0] >= self.skill:
             answer += 1 + int(8 * u[1])

@@ -199,7 +199,7 @@ def _debate(world: World) -> Iterator[Row]:
         return Row("debate", strategy, strategy.startswith("honest"), earned / MICRO)
 
     yield row(
-        "honest: argues its side, then says what it thinks", lambda c, y: _verdict("A", belief(c))
+        "honest: says what it thinks, then argues its side", lambda c, y: _verdict("A", belief(c))
     )
     yield row("lies for its side, surely", lambda c, y: _verdict("A", 1.0 if y else 0.0))
     yield row("concedes whatever its side, surely", lambda c, y: _verdict("A", 0.0 if y else 1.0))
