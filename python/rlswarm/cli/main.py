@@ -48,6 +48,7 @@ class LazyGroup(click.Group):
         "keys": ("rlswarm.cli.keys:keys", "The node's identity."),
         "model": ("rlswarm.cli.model:model", "The models here, and what training made of them."),
         "env": ("rlswarm.cli.env:env", "The environments that tasks come from."),
+        "bench": ("rlswarm.cli.bench:bench", "Measurements beside the nearest peers."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

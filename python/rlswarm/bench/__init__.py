@@ -1,0 +1,1 @@
+"""Benchmarks that ``rlswarm bench`` runs, and the one format of their results."""

@@ -1,0 +1,53 @@
+"""``rlswarm bench``: measurements beside the nearest peers."""
+
+from pathlib import Path
+
+import click
+
+from rlswarm.cli.main import LazyGroup
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "kernels": ("rlswarm.cli.bench:kernels", "Head and policy loss, beside TRL and Liger."),
+    },
+)
+def bench() -> None:
+    """Measurements beside the nearest peers. Each takes a few minutes; --full takes its time."""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--full", is_flag=True, help="Every shape; goes on where it stopped.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("benches/kernels/results.jsonl"),
+    show_default=True,
+    help="Where --full keeps what it has measured.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads. [default: as many as torch takes]"
+)
+def kernels(as_json: bool, full: bool, results: Path, threads: int | None) -> None:
+    """The head of a language model with a policy loss, forward and backward, on the CPU.
+
+    Ours beside plain torch, TRL's fused head, Liger's fused loss and torch's chunked cross-entropy:
+    the same inputs, each in its own process, in turns. Peers that aren't installed are "absent":
+    pip install trl==1.16.0 liger-kernel.
+    """
+    import torch
+
+    from rlswarm.bench.kernels import default_cases, full_cases, run, table
+    from rlswarm.bench.rows import line
+
+    count = threads or torch.get_num_threads()
+    cases = full_cases(count) if full else default_cases(count)
+    rows = []
+    for row in run(cases, results if full else None):
+        rows.append(row)
+        if as_json:
+            click.echo(line(row))
+    if not as_json:
+        click.echo(table(rows))
