@@ -1,15 +1,18 @@
 """Log-probs of tokens straight from hidden states, without the logits ever existing at once."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rlswarm.kernels.backend import Backend, fold_of, scores_at_once, tiling_of
 from rlswarm.kernels.head import Head
 from rlswarm.kernels.products import statistics_dtype
 from rlswarm.kernels.statistics import Statistics
 from rlswarm.kernels.sweep import Sweep
-from rlswarm.kernels.tiling import IGNORED, Tiling, blocks, kept_rows
+from rlswarm.kernels.tiling import IGNORED, Block, Tiling, blocks, kept_rows
 from rlswarm.kernels.trained_head import in_dtype_of, recomputed_gradients
 
 
@@ -40,6 +43,7 @@ def linear_logprob(
     softcap: float | None = None,
     logit_scale: float = 1.0,
     invariant: bool = False,
+    backend: Backend = "auto",
 ) -> LogProbs:
     """Log-softmax of z = cap(logit_scale · (hidden · weightᵀ + bias)) / temperature at `targets`.
 
@@ -48,12 +52,17 @@ def linear_logprob(
     tanh(x / softcap), or x. With `invariant`, a row's bits depend on nothing but the row, the head
     and the number of threads: not on N, on the order or on the other rows.
 
+    `backend` "auto" means Triton on GPUs that have it, plain torch elsewhere.
+
     A frozen head is swept once: the gradient of a log-prob with respect to its row of `hidden`,
     (W[y] − E_p[W]) / temperature, is gathered on the way, so the backward is a row scale: two
     matrix products in all, and memory O(N·H). If weight or bias wants a gradient, the backward
     makes the logits again: four products. Raises ValueError for shapes that don't fit.
     """
     check_shapes(hidden, weight, targets)
+    if not torch.is_grad_enabled():
+        hidden, weight = hidden.detach(), weight.detach()
+        bias = None if bias is None else bias.detach()
     found: tuple[Tensor, ...] = _LinearLogprob.apply(
         hidden,
         weight,
@@ -62,7 +71,8 @@ def linear_logprob(
         per_row(temperature, hidden),
         softcap,
         logit_scale,
-        Tiling(padded=invariant),
+        tiling_of(hidden, invariant),
+        backend,
     )
     return LogProbs(*found)
 
@@ -94,6 +104,7 @@ class _LinearLogprob(torch.autograd.Function):
         softcap: float | None,
         scale: float,
         tiling: Tiling,
+        backend: Backend,
     ) -> tuple[Tensor, ...]:
         head = Head(weight, bias, softcap, scale)
         wanted = ctx.needs_input_grad[:3]
@@ -102,7 +113,11 @@ class _LinearLogprob(torch.autograd.Function):
         kept = kept_rows(targets)
         frozen = wanted[0] and not ctx.trained
         rows = tiling.rows if tiling.padded else min(tiling.rows, len(kept))
-        sweep = Sweep(head, rows, tiling.columns, slope=frozen)
+        sweep: Callable[[Block], tuple[Statistics, Tensor | None]]
+        if not any(wanted) and scores_at_once(head, hidden, backend):
+            sweep = partial(_scored, head)
+        else:
+            sweep = Sweep(head, rows, tiling.columns, fold_of(hidden, backend), slope=frozen)
         found = LogProbs(*(temperature.new_zeros(temperature.shape) for _ in range(4)))
         slopes = hidden.new_empty(len(kept) if frozen else 0, hidden.shape[1])
         done = 0
@@ -121,7 +136,7 @@ class _LinearLogprob(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        rest = (None,) * 5
+        rest = (None,) * 6
         if ctx.trained:
             hidden, weight, bias, targets, temperature, lse = ctx.saved_tensors
             gradient = torch.where(targets == IGNORED, 0.0, gradients[0])
@@ -137,6 +152,12 @@ class _LinearLogprob(torch.autograd.Function):
         full = slopes.new_zeros(len(gradient), slopes.shape[1])
         full[kept] = slopes * gradient[kept].to(slopes.dtype)[:, None]
         return full, None, None, *rest
+
+
+def _scored(head: Head, block: Block) -> tuple[Statistics, None]:
+    from rlswarm.kernels.triton_score import triton_score
+
+    return triton_score(head, block.hidden, block.targets, block.temperature), None
 
 
 def put(found: LogProbs, statistics: Statistics, rows: Tensor) -> None:

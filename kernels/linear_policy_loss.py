@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rlswarm.kernels.backend import Backend, Fold, fold_of, tiling_of
 from rlswarm.kernels.head import Head
 from rlswarm.kernels.linear_logprob import (
     LogProbs,
@@ -58,6 +59,7 @@ def linear_policy_loss(
     logit_scale: float = 1.0,
     invariant: bool = False,
     compact: bool = True,
+    backend: Backend = "auto",
 ) -> LinearPolicyLoss:
     """`policy_loss` of `linear_logprob`, with rows of zero gradient dropped before any product.
 
@@ -87,8 +89,9 @@ def linear_policy_loss(
     given = (advantages, weights, behaviour, proximal, reference)
     trained = weight.requires_grad or (bias is not None and bias.requires_grad)
     if trained and torch.is_grad_enabled() and _one_pass_is_better(hidden, spec, softcap):
-        head = (bias, per_row(temperature, hidden), logit_scale, Tiling(padded=invariant))
-        loss, *rest = _OnePassLoss.apply(hidden, weight, targets, spec, given, *head)
+        head = (bias, per_row(temperature, hidden), logit_scale)
+        how = (tiling_of(hidden, invariant), fold_of(hidden, backend))
+        loss, *rest = _OnePassLoss.apply(hidden, weight, targets, spec, given, *head, *how)
         return LinearPolicyLoss(loss, LossStatistics(*rest[:6]), LogProbs(*rest[6:]))
     values = linear_logprob(
         hidden,
@@ -99,6 +102,7 @@ def linear_policy_loss(
         softcap=softcap,
         logit_scale=logit_scale,
         invariant=invariant,
+        backend=backend,
     )
     loss, statistics = policy_loss(
         values.logprob,
@@ -132,11 +136,12 @@ class _OnePassLoss(torch.autograd.Function):
         temperature: Tensor,
         scale: float,
         tiling: Tiling,
+        fold: Fold,
     ) -> tuple[Tensor, ...]:
         head = Head(weight, bias, None, scale)
         wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[5])
         gradients = HeadGradients.zeros(head, hidden, temperature, wanted)
-        one_pass = OnePass(head, tiling.columns, gradients)
+        one_pass = OnePass(head, tiling.columns, gradients, fold)
         found = LogProbs(*(temperature.new_zeros(temperature.shape) for _ in range(4)))
         sums = LossStatistics(*(temperature.new_zeros(()) for _ in range(6)))
         loss = temperature.new_zeros(())
@@ -165,4 +170,4 @@ class _OnePassLoss(torch.autograd.Function):
             None if saved is None else saved * gradients[0].to(saved.dtype)
             for saved in ctx.saved_tensors
         )
-        return hidden, weight, None, None, None, bias, None, None, None
+        return hidden, weight, None, None, None, bias, None, None, None, None

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rlswarm.kernels.backend import Fold
 from rlswarm.kernels.head import Head
 from rlswarm.kernels.products import accumulate
-from rlswarm.kernels.statistics import Statistics, add_at_targets, fold
+from rlswarm.kernels.statistics import Statistics, add_at_targets
 from rlswarm.kernels.tiling import Block, part, tiles
 from rlswarm.kernels.trained_head import HeadGradients
 
@@ -28,13 +29,14 @@ def chunk_rows(vocabulary: int) -> int:
 class OnePass:
     """Sweeps chunks of rows and adds their gradients to `gradients`."""
 
-    def __init__(self, head: Head, columns: int, gradients: HeadGradients) -> None:
+    def __init__(self, head: Head, columns: int, gradients: HeadGradients, fold: Fold) -> None:
         """Raises ValueError for a head with a soft-cap, whose slope would have to be kept too."""
         if head.softcap is not None:
             raise ValueError("one pass is for heads without a soft-cap")
         self._head = head
         self._tiles = list(tiles(head.vocabulary, columns))
         self._gradients = gradients
+        self._fold = fold
         self._kept: list[Tensor] = []
         self._logits: Tensor | None = None
 
@@ -60,7 +62,7 @@ class OnePass:
             z = part(self._logits, rows, size)
             self._head.logits(block.hidden, block.temperature, columns, z)
             local = block.targets - columns.start
-            fold(statistics, z, part(kept, rows, size), local, self._head.bias is not None)
+            self._fold(statistics, z, part(kept, rows, size), local, self._head.bias is not None)
             peaks.append(statistics.peak)
         return statistics, peaks
 

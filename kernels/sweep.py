@@ -3,18 +3,20 @@
 import torch
 from torch import Tensor
 
+from rlswarm.kernels.backend import Fold
 from rlswarm.kernels.head import Head
 from rlswarm.kernels.products import accumulate, statistics_dtype
-from rlswarm.kernels.statistics import Statistics, fold
+from rlswarm.kernels.statistics import Statistics
 from rlswarm.kernels.tiling import Block, part, tiles
 
 
 class Sweep:
     """Holds the two tiles of R × T numbers that sweeps of blocks of up to R rows share."""
 
-    def __init__(self, head: Head, rows: int, columns: int, *, slope: bool) -> None:
+    def __init__(self, head: Head, rows: int, columns: int, fold: Fold, *, slope: bool) -> None:
         self._head = head
         self._columns = columns
+        self._fold = fold
         self._slope = slope
         shape = (rows, min(columns, head.vocabulary))
         like = head.weight.new_empty(0, dtype=statistics_dtype(head.weight.dtype))
@@ -39,7 +41,7 @@ class Sweep:
             bend = None if self._bend is None else part(self._bend, rows, size)
             local = block.targets - columns.start
             head.logits(block.hidden, block.temperature, columns, logits, bend)
-            shrink = fold(statistics, logits, mass, local, head.bias is not None)
+            shrink = self._fold(statistics, logits, mass, local, head.bias is not None)
             if expected is None:
                 continue
             if bend is not None:
