@@ -19,7 +19,7 @@ ROWS, COLUMNS, DEPTH = 128, 128, 64
 WARPS, STAGES = 8, 3
 
 PARTS = 16
-"""Of the vocabulary: 2,048 rows make 256 programs, enough for the 132 multiprocessors of an H100."""
+"""Of the vocabulary: 2,048 rows make 256 programs, enough for an H100's 132 multiprocessors."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]

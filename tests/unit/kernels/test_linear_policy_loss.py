@@ -87,7 +87,7 @@ def test_loss_and_gradients_match_float64(
         softcap=softcap,
     )
     found.loss.backward()
-    assert float(found.loss) == pytest.approx(float(wanted), rel=1e-4, abs=1e-4)
+    assert found.loss.item() == pytest.approx(wanted.item(), rel=1e-4, abs=1e-4)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-2
     for mine, true in zip((hidden, weight, bias), exact, strict=True):
         if mine is not None and mine.requires_grad:
