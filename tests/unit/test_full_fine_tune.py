@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from test_architectures import KINDS, Kind, alone, make, sampled
+from test_model_export import IDS, export
+from test_policy_memory import SMOLLM2
+from test_worker_checkpoint import play
 
 from rlswarm.policy.memory import Memory, plan
 from rlswarm.policy.model import Policy, load_policy
 from rlswarm.policy.source import resolve
 from rlswarm.worker.messages import LearningRule, Load, LoraShape
 from rlswarm.worker.service import Service
-from test_architectures import KINDS, Kind, alone, make, sampled
-from test_model_export import IDS, export
-from test_policy_memory import SMOLLM2
-from test_worker_checkpoint import play
 
 
 def started(model: Path, checkpoints: Path) -> Service:

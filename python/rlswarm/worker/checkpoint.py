@@ -68,9 +68,7 @@ class Checkpoints:
                 f"the checkpoint of round {round} could not be written to {self.folder} "
                 f"({error.strerror or error})"
             ) from error
-        for old in _newest_first(self.folder)[KEPT:]:
-            old.unlink(missing_ok=True)
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        _sweep(self.folder)
 
     def resume(self, learner: Learner) -> int | None:
         """Restore the newest whole checkpoint; returns its round, None if there is none.
@@ -134,6 +132,15 @@ def read_checkpoint(folder: Path, round: int | None = None) -> SavedPolicy:
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("round-*.json"), reverse=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove all but the newest `KEPT` checkpoints, and what killed saves left behind."""
+    kept = {path.stem for path in _newest_first(folder)[:KEPT]}
+    # Older first and the hash first: what a kill leaves is never taken for a checkpoint.
+    for path in sorted([*folder.glob("round-*"), *folder.glob(".round-*.part")]):
+        if path.stem not in kept:
+            path.unlink(missing_ok=True)
 
 
 def _whole(folder: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
