@@ -2,6 +2,7 @@
 
 import struct
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,3 +143,12 @@ def test_two_groups_about_one_task_are_refused() -> None:
     assert state.add_body(one, body)
     judged(state, 1)
     assert held.refused == "two groups of one record are about the same task"
+
+
+def test_a_group_that_differs_in_form_alone_teaches_nothing() -> None:
+    state, names = fresh_round()
+    group = state.played[Quote(names[0], 0)]
+    wrong = msgspec.structs.replace(group, scores=(0, 0), rewards=(0, 50_000))
+    assert not wrong.teaches
+    assert msgspec.structs.replace(group, scores=(0, MICRO), rewards=(0, MICRO)).teaches
+    assert msgspec.structs.replace(group, scores=(), rewards=(0, 50_000)).teaches

@@ -46,6 +46,12 @@ class PlayedGroup(msgspec.Struct, frozen=True):
     """The task that the group is about; empty for a proposal."""
 
     @property
+    def teaches(self) -> bool:
+        """Whether its completions differ in what they achieved. Advantages are relative to the
+        group's spread, so a group that differs in form alone would teach form at full strength."""
+        return len(set(self.scores or self.rewards)) > 1
+
+    @property
     def mean_reward(self) -> float | None:
         """As a plain number; None if nothing was scorable."""
         known = [reward for reward in self.rewards if reward is not None]

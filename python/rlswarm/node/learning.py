@@ -66,6 +66,7 @@ class Learner:
         if budget < MIN_LEARN:
             self._report("learn_skipped", state.number, reason="no time left in the round")
             return None
+        lessons = [entry for entry in pool if entry[3].teaches]
         request = Learn(
             round=state.number,
             groups=tuple(
@@ -76,7 +77,7 @@ class Learner:
                     sender="" if group.author == self._me else peer_id,
                     age=state.number - born,
                 )
-                for _, born, peer_id, group in pool
+                for _, born, peer_id, group in lessons
             ),
             budget=budget,
         )
@@ -86,10 +87,8 @@ class Learner:
             self._report("learn_skipped", state.number, reason="the worker was restarted")
             return None
         for index in learned.used:
-            self._pool.pop(pool[index][0], None)
-        self._pool = {
-            name: entry for name, entry in self._pool.items() if len(set(entry[2].rewards)) > 1
-        }
+            self._pool.pop(lessons[index][0], None)
+        self._pool = {name: entry for name, entry in self._pool.items() if entry[2].teaches}
         if learned.checkpoint_error:
             self._report.trouble(
                 f"the checkpoint of round {state.number} could not be written "
