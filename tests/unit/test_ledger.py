@@ -71,6 +71,6 @@ def test_the_leaf_is_the_documented_abi_encoding() -> None:
         + (16).to_bytes(32, "big")
         + (7).to_bytes(32, "big")
         + b"a" * 32
-        + blake3(msgspec.msgpack.encode(((0, 1, 2, 16),)))
+        + blake3(msgspec.msgpack.encode(((0, 1, 2, 16, 0, 0),)))
     )
     assert leaf(b"s" * 32, 9, line) == merkle_leaf(words)

@@ -204,6 +204,10 @@ def _check(manifest: Manifest, where: str) -> None:
         "every `environments.weight` must be at least 1",
     )
     require(
+        all(len(spec.levels) <= 16 for spec in manifest.environments),
+        "an environment has at most 16 `levels`",
+    )
+    require(
         manifest.evaluation.every_rounds >= 0 and 1 <= manifest.evaluation.tasks <= 1024,
         "`evaluation.every_rounds` must not be negative, `evaluation.tasks` between 1 and 1,024",
     )

@@ -88,6 +88,7 @@ class Table:
         beacon: bytes = bytes(32),
         environments: Sequence[EnvironmentSpec] = (),
         personas: Mapping[str, str] | None = None,
+        levels: Sequence[int] = (),
     ) -> None:
         """`opens` and `clock_offset` in seconds, `lottery` and `beacon` 32 bytes. `personas` maps
         the manifest's names to system prompts; without any, nobody has one."""
@@ -95,6 +96,8 @@ class Table:
         self.game = game
         self.lottery = lottery
         self.environments = tuple(environments)
+        self.levels = tuple(levels)
+        """Of each environment's difficulty; empty = none has levels."""
         self.personas = dict(personas or {"": ""})
         self.times: tuple[StageTimes, ...] = timetable(game, opens)
         self.records: dict[bytes, HeldRecord] = {}

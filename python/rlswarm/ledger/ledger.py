@@ -4,7 +4,7 @@ A ledger line becomes a leaf in OpenZeppelin's standard format, with the ABI wor
 `credit` is in millionths and `work` the hash of the counts by stage and environment.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,6 +14,7 @@ from rlswarm.game.presenting import heard, sources
 from rlswarm.game.round import Round
 from rlswarm.game.stages import FROM_OTHERS
 from rlswarm.game.table import HeldRecord, PlayedGroup
+from rlswarm.scorer.messages import MICRO
 
 
 class Work(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -23,6 +24,10 @@ class Work(msgspec.Struct, frozen=True, array_like=True, order=True):
     environment: int
     groups: int
     samples: int
+    level: int = 0
+    """Of the environment's difficulty in this round."""
+    right: int = 0
+    """Samples with full credit from the environment; 0 where it judges none, as in critiques."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -124,7 +129,7 @@ def compute_ledger(swarm: bytes, state: Round) -> Ledger:
             Line(
                 peer=author,
                 peer_id=held[0].header.peer_id,
-                work=_work(counted),
+                work=_work(counted, state.levels),
                 credit=sum(max(0, reward or 0) for g in counted for reward in g.rewards),
                 adapter=_adapter(state.records, counted),
                 refused=tuple(sorted(refused.items())),
@@ -139,13 +144,22 @@ def compute_ledger(swarm: bytes, state: Round) -> Ledger:
     )
 
 
-def _work(groups: Iterable[PlayedGroup]) -> tuple[Work, ...]:
-    counts: dict[tuple[int, int], list[int]] = {}
+def _work(groups: Iterable[PlayedGroup], levels: Sequence[int]) -> tuple[Work, ...]:
+    """`levels` of the round by environment; empty = all at the first."""
+    kinds: dict[tuple[int, int], list[PlayedGroup]] = {}
     for group in groups:
-        entry = counts.setdefault((group.stage, group.environment), [0, 0])
-        entry[0] += 1
-        entry[1] += len(group.rollouts)
-    return tuple(Work(*key, *entry) for key, entry in sorted(counts.items()))
+        kinds.setdefault((group.stage, group.environment), []).append(group)
+    return tuple(
+        Work(
+            stage=stage,
+            environment=environment,
+            groups=len(found),
+            samples=sum(len(group.rollouts) for group in found),
+            level=levels[environment] if 0 <= environment < len(levels) else 0,
+            right=sum(score == MICRO for group in found for score in group.scores),
+        )
+        for (stage, environment), found in sorted(kinds.items())
+    )
 
 
 def _adapter(records: Mapping[bytes, HeldRecord], counted: list[PlayedGroup]) -> bytes:

@@ -41,7 +41,7 @@ class Judge:
                 if request.environment not in self.declined:
                     wanted[(author, slot)] = request
         if wanted:
-            listed = await self._scorer.tasks(Tasks(tuple(wanted.values())))
+            listed = await self._scorer.tasks(Tasks(tuple(wanted.values()), state.levels))
             state.tasks |= dict(zip(wanted, listed.tasks, strict=True))
 
     async def judge(self, state: Round, last_stage: int) -> list[PlayedGroup]:
@@ -77,7 +77,8 @@ class Judge:
         decoded: tuple[tuple[bytes, str], ...] = ()
         if header.base == self.readable_base and header.author != self._me:
             decoded = tuple((r.tokens, r.text) for g in groups for r in g.rollouts)
-        scored = await self._scorer.score(Score(tuple(state.to_score(held)), decoded))
+        request = Score(tuple(state.to_score(held)), decoded, state.levels)
+        scored = await self._scorer.score(request)
         self.scorer_peak_rss = max(self.scorer_peak_rss, scored.peak_rss)
         if not all(scored.faithful):
             _set_aside(held, "its text is not what its tokens spell")

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlswarm._core import CoreError, Identity
@@ -15,6 +15,7 @@ from rlswarm.identity.binding import Statement
 from rlswarm.identity.typed_data import Domain
 from rlswarm.journal.journal import Journal
 from rlswarm.ledger.ledger import Ledger, uncounted
+from rlswarm.ledger.levels import no_round_is_sealed
 from rlswarm.names import animal_name
 from rlswarm.network.transport import BINDING, Transport
 from rlswarm.node.author import Author
@@ -56,12 +57,14 @@ class Node:
         evaluate: int = 0,
         born: float | None = None,
         persona: str | None = None,
+        sealed: Callable[[int], Sequence[Ledger]] = no_round_is_sealed,
     ) -> None:
         """`statements` are the own bindings for this swarm, oldest first; `rounds` ends the run
         after so many played rounds; `evaluate` is the number of held-out tasks by environment that
         are measured at the end (0 = none); `born` (Unix seconds) is when the process started, if
         that was before now; `persona` names one of the manifest's (None: the lottery picks).
-        Raises ManifestError if there is none of that name."""
+        `sealed` gives the ledger that a round's lottery names and those it builds on, newest first.
+        Raises ManifestError if there is no persona of that name."""
         self.manifest = manifest
         self.identity = identity
         self.tally = Tally(clock.now() if born is None else born)
@@ -76,7 +79,7 @@ class Node:
         self._evaluate = evaluate
         self._swarm = manifest.swarm_id
         self._me = identity.public_key
-        self._rounds = Rounds(manifest)
+        self._rounds = Rounds(manifest, sealed)
         self._judged_by = Judge(manifest, identity.public_key, scorer)
         journal.manifest(render_manifest(manifest))
         author = Author(

@@ -21,6 +21,9 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shots: int = 0
     """Worked examples put before each task, fixed per environment."""
     config: dict[str, Any] = {}
+    levels: tuple[dict[str, Any], ...] = ()
+    """Options laid over `config` for training, from easy to hard; what ledgers counted decides
+    which. Evaluation takes `config` as it is. Empty = no curriculum."""
     fingerprint: str = ""
     """Hex BLAKE3 over 64 generated items and the scores of a right and a wrong answer; empty
     skips the check."""
@@ -53,6 +56,8 @@ class SlotRequest(msgspec.Struct, frozen=True):
 
 class Tasks(msgspec.Struct, frozen=True, tag=True):
     slots: tuple[SlotRequest, ...]
+    levels: tuple[int, ...] = ()
+    """Of each environment, as everybody finds it for the round; empty = its `config` alone."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -86,6 +91,8 @@ class Score(msgspec.Struct, frozen=True, tag=True):
     answers: tuple[Answer, ...]
     decoded: tuple[tuple[bytes, str], ...] = ()
     """(u32 LE token ids, claimed text) pairs to check with the tokenizer."""
+    levels: tuple[int, ...] = ()
+    """As in `Tasks`."""
 
 
 class Scored(msgspec.Struct, frozen=True, tag=True):

@@ -1,11 +1,13 @@
 """The scorer's side of the conversation: one reply to each request, whatever environments do."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
+from rlswarm._core import blake3
 from rlswarm.environments.draw import evaluation_tasks, may_show_held_out, training_task
 from rlswarm.environments.environment import (
     SEED_BITS,
@@ -51,9 +53,10 @@ class Scorer:
         """`score_seconds` is the local guard on one answer. Main thread only."""
         self._guard = Guard()
         self._score_seconds = score_seconds
-        self._environments: tuple[Environment | None, ...] | None = None
+        self._environments: tuple[tuple[Environment, ...], ...] | None = None
+        """Of each: as configured, then its levels; empty if it is left out."""
         self._text_check: TextCheck | None = None
-        self._items: OrderedDict[tuple[int, int], Item] = OrderedDict()
+        self._items: OrderedDict[tuple[Environment, int], Item] = OrderedDict()
 
     def answer(self, request: Request) -> Reply:
         """The reply; Refused instead of any error."""
@@ -73,13 +76,13 @@ class Scorer:
             return Refused(f"The scorer failed: {type(error).__name__}: {error}.")
 
     def _open(self, request: Open) -> Opened:
-        environments: list[Environment | None] = []
+        environments: list[tuple[Environment, ...]] = []
         fingerprints: list[str] = []
         held_out: list[bool] = []
         mismatches: list[tuple[int, str]] = []
         for index, spec in enumerate(request.environments):
             opened = self._open_one(spec)
-            environments.append(None if opened.reason else opened.environment)
+            environments.append(() if opened.reason else opened.environments)
             fingerprints.append(opened.fingerprint)
             held_out.append(opened.shows_held_out)
             if opened.reason:
@@ -102,7 +105,7 @@ class Scorer:
     def _tasks(self, request: Tasks) -> TaskList:
         tasks: list[Task] = []
         for slot in request.slots:
-            environment = self._environment(slot.environment)
+            environment = self._environment(slot.environment, request.levels)
             seed, item = training_task(environment, slot.seed_key)
             tasks.append(self._task(slot.environment, environment, seed, item))
         return TaskList(tuple(tasks))
@@ -122,7 +125,9 @@ class Scorer:
         for position, answer in enumerate(request.answers):
             try:
                 scores.append(
-                    self._guard.run(self._score_seconds, partial(self._score_one, answer))
+                    self._guard.run(
+                        self._score_seconds, partial(self._score_one, answer, request.levels)
+                    )
                 )
             except (OverranError, UnusableEnvironmentError, MemoryError):
                 scores.append(None)
@@ -130,11 +135,11 @@ class Scorer:
         faithful = tuple(self._is_faithful(tokens, text) for tokens, text in request.decoded)
         return Scored(tuple(scores), faithful, tuple(overran), peak_rss())
 
-    def _score_one(self, answer: Answer) -> int | None:
-        environment = self._environment(answer.environment)
+    def _score_one(self, answer: Answer, levels: Sequence[int]) -> int | None:
+        environment = self._environment(answer.environment, levels)
         if answer.seed >> SEED_BITS:
             return None
-        item = self._items.get((answer.environment, answer.seed))
+        item = self._items.get((environment, answer.seed))
         if item is None:
             try:
                 item = environment.generate(answer.seed)
@@ -142,7 +147,7 @@ class Scorer:
                 raise
             except Exception:  # a seed without a task has no right answer, for anybody
                 return None
-            self._remember(answer.environment, answer.seed, item)
+            self._remember(environment, answer.seed, item)
         return environment.score(answer.text, item)
 
     def _is_faithful(self, tokens: bytes, text: str) -> bool:
@@ -150,22 +155,27 @@ class Scorer:
             raise ScorerError("Texts can't be checked: the scorer was opened without a tokenizer.")
         return self._text_check.agrees(tokens, text)
 
-    def _environment(self, index: int) -> Environment:
+    def _environment(self, index: int, levels: Sequence[int] = ()) -> Environment:
+        """The environment at its level of `levels`, or as configured without any."""
         if self._environments is None:
             raise ScorerError("The scorer was asked for tasks before it was opened.")
         if not 0 <= index < len(self._environments):
             raise ScorerError(f"The manifest has no environment number {index}.")
-        environment = self._environments[index]
-        if environment is None:
+        configured, *by_level = self._environments[index] or (None,)
+        if configured is None:
             raise UnusableEnvironmentError(f"Environment number {index} is left out here.")
-        return environment
+        if not levels or not by_level:
+            return configured
+        if index >= len(levels) or not 0 <= levels[index] < len(by_level):
+            raise ScorerError(f"Environment number {index} has no such level.")
+        return by_level[levels[index]]
 
     def _task(self, index: int, environment: Environment, seed: int, item: Item) -> Task:
-        self._remember(index, seed, item)
+        self._remember(environment, seed, item)
         return Task(index, seed, item.question, environment.prompt(item))
 
-    def _remember(self, index: int, seed: int, item: Item) -> None:
-        self._items[index, seed] = item
+    def _remember(self, environment: Environment, seed: int, item: Item) -> None:
+        self._items[environment, seed] = item
         if len(self._items) > _REMEMBERED_ITEMS:
             self._items.popitem(last=False)
 
@@ -186,7 +196,8 @@ def serve(pipe: ChildPipe) -> None:
 
 
 class _OpenedEnvironment(NamedTuple):
-    environment: Environment | None = None
+    environments: tuple[Environment, ...] = ()
+    """As configured, then its levels."""
     fingerprint: str = ""
     shows_held_out: bool = False
     reason: str = ""
@@ -194,12 +205,14 @@ class _OpenedEnvironment(NamedTuple):
 
 
 def _open(spec: EnvironmentSpec) -> _OpenedEnvironment:
-    def open_again() -> Environment:
-        return open_environment(spec.name, spec.config, spec.shots)
-
-    found = fingerprint(open_again)
-    environment = open_again()
+    opened: list[Environment] = []
+    found: list[str] = []
+    for level in ({}, *spec.levels):
+        again = partial(open_environment, spec.name, {**spec.config, **level}, spec.shots)
+        found.append(fingerprint(again))
+        opened.append(again())
+    mark = blake3("".join(found).encode()).hex() if spec.levels else found[0]
     reason = ""
-    if spec.fingerprint not in ("", found):
-        reason = mismatch(environment, spec.fingerprint, found)
-    return _OpenedEnvironment(environment, found, may_show_held_out(environment), reason)
+    if spec.fingerprint not in ("", mark):
+        reason = mismatch(opened[0], spec.fingerprint, mark)
+    return _OpenedEnvironment(tuple(opened), mark, may_show_held_out(opened[0]), reason)

@@ -17,6 +17,8 @@ from rlswarm.game.presets import retimed
 from rlswarm.game.stages import Game
 from rlswarm.identity.binding import Statement
 from rlswarm.journal.journal import Journal
+from rlswarm.ledger.ledger import Ledger
+from rlswarm.ledger.levels import no_round_is_sealed
 from rlswarm.network.memory import MemoryNetwork
 from rlswarm.node.node import Node
 from rlswarm.node.processes import Scorer, Worker
@@ -104,6 +106,7 @@ class SimulatedSwarm:
         scorer: Scorer | None = None,
         key: int | None = None,
         evaluate: int = 0,
+        sealed: Callable[[int], Sequence[Ledger]] = no_round_is_sealed,
         statements: Sequence[Statement] = (),
     ) -> SimulatedNode:
         """Start a node. `key` names its identity and journal, so that a restart can reuse both."""
@@ -126,6 +129,7 @@ class SimulatedSwarm:
                 rule=self.manifest.learning,
             ),
             statements=statements,
+            sealed=sealed,
             observe=lambda event, data: events.append((event, data)),
             rounds=rounds,
             evaluate=evaluate,

@@ -1,4 +1,4 @@
-"""Difficulty that follows measured success, as a pure function of what a ledger counted.
+"""Difficulty that follows measured success, as a pure function of what ledgers counted.
 
 An environment may come in levels, from easy to hard. A group teaches most where about half of
 its answers are right, and nothing where all or none are. So the swarm works at the hardest level
@@ -6,9 +6,8 @@ that it has not shown to be too hard, and steps on when a level has become easy.
 computes the same level from the same counts, in integers alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 MILLION = 1_000_000
 
@@ -22,7 +21,7 @@ EASIER_BELOW = 150_000
 
 @dataclass(frozen=True, slots=True)
 class LevelCount:
-    """What a ledger counted of one level: completions judged, and those that were right."""
+    """What ledgers counted of one level: completions judged, and those that were right."""
 
     judged: int
     right: int
@@ -41,28 +40,18 @@ class LevelCount:
 def choose_level(counts: Sequence[LevelCount]) -> int:
     """The level to play, 0 = the easiest, from one count a level.
 
-    Walks up from the easiest as long as levels are mastered; a level that is too hard sends the
-    swarm back to the one below it, until the ledger's span of rounds has moved on and its counts
-    with it. An untried level is tried. Raises ValueError without levels.
+    The hardest level that was tried decides: mastered, the next one is tried; too hard, the one
+    below it is played, and so on down, until its counts have left the span of ledgers and it may be
+    tried again. Levels below it need no counts: those were mastered long ago. Nothing tried means
+    the easiest. Raises ValueError without levels.
     """
     if not counts:
         raise ValueError("a curriculum needs at least one level")
-    for level, count in enumerate(counts):
-        success = count.success
-        if success is None:
-            return level
-        if success < EASIER_BELOW:
-            return max(0, level - 1)
-        if success <= HARDER_ABOVE:
-            return level
-    return len(counts) - 1
-
-
-def config_at(
-    config: Mapping[str, Any], levels: Sequence[Mapping[str, Any]], counts: Sequence[LevelCount]
-) -> dict[str, Any]:
-    """The environment's config for the next rounds: `config` with the chosen level's entries over
-    it. Raises ValueError unless there is one count for each level."""
-    if len(levels) != len(counts):
-        raise ValueError(f"{len(levels)} levels, but counts of {len(counts)}")
-    return {**config, **levels[choose_level(counts)]}
+    level = max((at for at, count in enumerate(counts) if count.judged), default=0)
+    success = counts[level].success
+    if success is not None and success > HARDER_ABOVE:
+        return min(level + 1, len(counts) - 1)
+    while level and success is not None and success < EASIER_BELOW:
+        level -= 1
+        success = counts[level].success
+    return level
