@@ -6,13 +6,15 @@ from rlswarm.config.manifest import Manifest
 from rlswarm.game.round import Round
 from rlswarm.game.tasks import lottery, task_beacon
 from rlswarm.ledger.ledger import Ledger
-from rlswarm.ledger.levels import levels
+from rlswarm.ledger.levels import levels, no_round_is_sealed
 
 
 class Rounds:
     """Index with a round's number."""
 
-    def __init__(self, manifest: Manifest, sealed: Callable[[int], Sequence[Ledger]]) -> None:
+    def __init__(
+        self, manifest: Manifest, sealed: Callable[[int], Sequence[Ledger]] = no_round_is_sealed
+    ) -> None:
         """`sealed` gives the ledger that a round's lottery names and those it builds on, newest
         first."""
         self._manifest = manifest
