@@ -68,6 +68,7 @@ def inspect(path: Path, as_json: bool) -> None:
     from rlswarm.config.manifest import load_manifest
 
     manifest = load_manifest(path)
+    personas = [persona.name for persona in manifest.personas]
     data = {
         "swarm": manifest.swarm_id.hex(),
         "name": manifest.name,
@@ -79,8 +80,12 @@ def inspect(path: Path, as_json: bool) -> None:
         ],
         "slots": manifest.game.slots,
         "group_size": manifest.game.group_size,
-        "environments": {spec.name: spec.weight for spec in manifest.environments},
+        "environments": [
+            {"name": spec.name, "weight": spec.weight, "config": spec.config}
+            for spec in manifest.environments
+        ],
         "model": manifest.model.name,
+        "personas": personas,
     }
     if as_json:
         click.echo(json.dumps(data))
@@ -100,6 +105,8 @@ def inspect(path: Path, as_json: bool) -> None:
     )
     click.echo(f"tasks    {weights}")
     click.echo(f"model    {manifest.model.name}")
+    if personas:
+        click.echo(f"personas {', '.join(personas)}")
 
 
 @swarm.command()
