@@ -52,6 +52,13 @@ def node() -> None:
     type=click.Choice(["float32", "bfloat16"]),
     help="Numbers that the worker computes with [default: as machine and model suggest].",
 )
+@click.option(
+    "--sampler",
+    envvar="RLSWARM_SAMPLER",
+    default="",
+    metavar="URL",
+    help="A vLLM, SGLang or llama.cpp server that samples for this node (unseeded).",
+)
 @click.option("--rounds", type=click.IntRange(1), help="Stop after so many rounds.")
 @click.option(
     "--evaluate",
@@ -77,6 +84,7 @@ def start(
     threads: int,
     memory: int,
     dtype: Literal["float32", "bfloat16"] | None,
+    sampler: str,
     rounds: int | None,
     evaluate: int,
     password_file: Path | None,
@@ -101,6 +109,7 @@ def start(
             threads=threads,
             memory_bytes=memory * 1_000_000,
             dtype=dtype or "",
+            sampler=sampler,
             rounds=rounds,
             evaluate=evaluate,
             password_file=password_file,

@@ -20,8 +20,10 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
     rollouts: tuple[Rollout, ...]
 
 
-class RolloutsBody(msgspec.Struct, frozen=True):
+class RolloutsBody(msgspec.Struct, frozen=True, omit_defaults=True):
     groups: tuple[Group, ...]
+    seeded: bool = True
+    """False if a sampler drew the tokens that nobody can check (design §7)."""
 
 
 class BodyError(ValueError):
@@ -31,8 +33,13 @@ class BodyError(ValueError):
 _decoder = msgspec.msgpack.Decoder(RolloutsBody)
 
 
-def encode_body(groups: Sequence[Group]) -> bytes:
-    return msgspec.msgpack.encode(RolloutsBody(tuple(groups)))
+def encode_body(groups: Sequence[Group], *, seeded: bool = True) -> bytes:
+    return msgspec.msgpack.encode(RolloutsBody(tuple(groups), seeded))
+
+
+def is_seeded(body: bytes) -> bool:
+    """Whether a body that was verified before says that its tokens can be checked."""
+    return _decoder.decode(body).seeded
 
 
 def decode_body(body: bytes, slots: Sequence[int], game: Game, stage: int) -> tuple[Group, ...]:

@@ -121,7 +121,7 @@ class Player:
         if not groups:
             self._report("stage_skipped", state.number, stage=rules.name, reason="too slow")
             return None
-        body = encode_body(groups)
+        body = encode_body(groups, seeded=sampled.seeded)
         record = self._author.seal(
             ROLLOUTS,
             state.number,

@@ -46,6 +46,8 @@ class StartOptions:
     threads: int = 0
     memory_bytes: int = 0
     dtype: Literal["", "float32", "bfloat16"] = ""
+    sampler: str = ""
+    """URL of an inference server that samples in the worker's place."""
     rounds: int | None = None
     evaluate: int = 0
     password_file: Path | None = None
@@ -121,6 +123,7 @@ async def _live(
         temperature=manifest.model.temperature,
         threads=options.threads,
         memory_bytes=options.memory_bytes,
+        sampler=options.sampler,
         dtype=options.dtype,
     )
     peers = options.peers or []

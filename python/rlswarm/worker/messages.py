@@ -56,6 +56,8 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     """Of the model's numbers; empty lets the planner choose."""
     full: bool = False
     """Train all weights, in fp32, and no adapter."""
+    sampler: str = ""
+    """URL of an inference server that samples in this process's place; empty for none."""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
@@ -117,6 +119,8 @@ class Sampled(msgspec.Struct, frozen=True, tag=True):
     """Completion tokens drawn in total."""
     prompt_tokens: int
     seconds: float
+    seeded: bool = True
+    """Whether the tokens were drawn with their group's key; an external server's are not."""
 
 
 class AuditGroup(msgspec.Struct, frozen=True):

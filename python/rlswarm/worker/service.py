@@ -11,6 +11,7 @@ from rlswarm.errors import ModelError, StorageError
 from rlswarm.policy.audit import audit
 from rlswarm.policy.model import Policy, load_policy
 from rlswarm.policy.sampler import sample
+from rlswarm.policy.server_sampler import ServerSampler
 from rlswarm.policy.source import resolve
 from rlswarm.worker.checkpoint import Checkpoints
 from rlswarm.worker.messages import Audit, Audited, Learn, Learned, Load, Loaded, Sample, Sampled
@@ -31,6 +32,7 @@ class Service:
         self._checkpoints: Checkpoints | None = None
         self._temperature = 1.0
         self._reserve = FIRST_RESERVE
+        self._server: ServerSampler | None = None
 
     def load(self, request: Load) -> Loaded:
         """Load and resume, replacing what was loaded. Raises RlswarmError."""
@@ -51,6 +53,11 @@ class Service:
             Path(request.checkpoints), request.lora, request.model, full=request.full
         )
         resumed = checkpoints.resume(learner)
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if request.sampler:
+            self._server = ServerSampler(request.sampler, policy, request.temperature)
         self._learner, self._checkpoints = learner, checkpoints
         self._temperature = request.temperature
         return Loaded(
@@ -68,6 +75,14 @@ class Service:
     def sample(self, request: Sample, received: float) -> Sampled:
         """Draw completions within the budget from `received` on. Raises ModelError."""
         policy = self._policy()
+        if self._server is not None:
+            return self._server.sample(
+                request.groups,
+                deadline=received + request.budget,
+                clock=self._clock,
+                stop=request.stop,
+                initial=request.initial,
+            )
         with policy.without_adapter() if request.initial else nullcontext():
             return sample(
                 policy,
