@@ -186,6 +186,33 @@ def test_a_prompt_beyond_the_context_is_a_model_error(policy: Policy) -> None:
         run(policy, asked("x" * 3000, "long"))
 
 
+def test_samples_follow_the_exact_softmax(policy: Policy) -> None:
+    """First tokens, and second tokens after the commonest first, by chi-square."""
+    request = asked("Tell me.", "many", samples=4000, max_tokens=2)
+    (group,) = run(policy, request, temperature=0.8)
+    drawn = [ids_of(rollout) for rollout in group]
+    prompt = policy.renderer.encode(request.prompt)
+    firsts = [tokens[0] for tokens in drawn]
+    common = max(set(firsts) - policy.end_tokens, key=firsts.count)
+    seconds = [tokens[1] for tokens in drawn if tokens[0] == common]
+    for tokens, before in ((firsts, prompt), (seconds, [*prompt, common])):
+        with torch.no_grad():
+            logits = policy.model(torch.tensor([before])).logits[0, -1].double()
+        expected = (logits / 0.8).softmax(0).numpy() * len(tokens)
+        observed = np.bincount(tokens, minlength=policy.vocabulary)
+        rare = expected < 5  # pooled, as the chi-square approximation asks
+        expected = np.append(expected[~rare], expected[rare].sum())
+        observed = np.append(observed[~rare], observed[rare].sum())
+        statistic = float(((observed - expected) ** 2 / expected).sum())
+        freedom = len(expected) - 1
+        assert freedom >= 5
+        # Wilson and Hilferty's normal approximation; 4 standard deviations, p = 3e-5.
+        normal = ((statistic / freedom) ** (1 / 3) - 1 + 2 / (9 * freedom)) / (
+            2 / (9 * freedom)
+        ) ** 0.5
+        assert abs(normal) < 4
+
+
 def test_logprobs_round_and_saturate() -> None:
     packed = pack_logprobs(np.array([0.0, -HALF_UNIT * 3, -1.0, -31.9, -1e9]))
     assert np.frombuffer(packed, "<u2").tolist() == [0, 2, 2048, 65331, 65535]

@@ -202,6 +202,12 @@ def test_another_model_nobody_and_nothing_known_are_refused_at_start(
         ServerSampler(odd.url, policy, 1.0)
 
 
+def test_all_weights_can_not_be_handed_over(folder: Path) -> None:
+    whole = load_policy(resolve(str(folder)), LoraShape(rank=4), full=True)
+    with pytest.raises(ModelError, match="train an adapter"):
+        ServerSampler("http://127.0.0.1:9", whole, 1.0)
+
+
 def test_the_worker_samples_from_the_server_it_is_given(
     folder: Path, tmp_path: Path, serve: Callable[..., SamplingServer]
 ) -> None:

@@ -42,6 +42,11 @@ class ServerSampler:
     def __init__(self, url: str, policy: Policy, temperature: float) -> None:
         """Raises ModelError if the server can't be reached, is of no known kind, or does not
         return the token ids and log-probs that `policy` would."""
+        if policy.full:
+            raise ModelError(
+                "a sampling server can't be given all weights; train an adapter, or leave out the "
+                "server"
+            )
         self._policy = policy
         self._temperature = temperature
         self._server = Connection(url)
