@@ -3,17 +3,20 @@
 import struct
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlswarm._core import Header, Identity, seal
 from rlswarm.game.inputs import Quote
-from rlswarm.game.presets import retimed
+from rlswarm.game.presenting import inputs, place, prompt
+from rlswarm.game.presets import game_names, load_game, retimed
 from rlswarm.game.rollouts import Group, encode_body
 from rlswarm.game.round import Round
 from rlswarm.game.stages import Game
+from rlswarm.ledger.ledger import compute_ledger
 from rlswarm.prompt import ChatMessage
-from rlswarm.scorer.messages import MICRO, Task
+from rlswarm.scorer.messages import MICRO, EnvironmentSpec, Task
 from rlswarm.worker.messages import Rollout
 
 GAME = Game(
@@ -152,3 +155,67 @@ def test_a_group_that_differs_in_form_alone_teaches_nothing() -> None:
     assert not wrong.teaches
     assert msgspec.structs.replace(group, scores=(0, MICRO), rewards=(0, MICRO)).teaches
     assert msgspec.structs.replace(group, scores=(), rewards=(0, 50_000)).teaches
+
+
+def played_game(name: str) -> Game:
+    stages = load_game(name).stages
+    return Game(
+        slots=2,
+        group_size=2,
+        shown=1,
+        stages=tuple(
+            msgspec.structs.replace(stage, window=4, reveal=1, max_tokens=8, samples=0, slots=0)
+            for stage in stages
+        ),
+    )
+
+
+RECORDS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 3), st.lists(QUOTES, min_size=1, max_size=2)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@pytest.mark.parametrize("name", game_names())
+@settings(max_examples=150, deadline=None)
+@given(records=RECORDS)
+def test_no_sequence_of_strangers_records_breaks_any_game(
+    name: str, records: list[tuple[int, int, list[list[tuple[int, int]]]]]
+) -> None:
+    """Each record: its author, its stage, and what its groups quote among all that came before."""
+    game = played_game(name)
+    state = Round(0, game, 100.0, b"l" * 32, 0.1, environments=(EnvironmentSpec(name="any"),))
+    names = [NO_RECORD]
+    first = game.stages[0]
+    for sequence, (author, stage, quoted) in enumerate([(0, 0, []), (1, 0, []), *records]):
+        text = " 1, seed 3" if first.inputs == "family" and stage == 0 else " right 80%"
+        groups = [
+            Group(slot, tuple(Quote(names[n % len(names)], s) for n, s in quotes), rollouts(text))
+            for slot, quotes in enumerate(quoted or [[]])
+        ]
+        body = encode_body(groups)
+        one = header(author, stage, sequence, [g.slot for g in groups], body)
+        held = state.add_header(one, 101.0 + 5 * stage)
+        names.append(one.hash)
+        if state.add_body(one, body):
+            for where in state.places(held):
+                state.tasks[where] = Task(0, 7, "question", (ChatMessage("user", "question"),))
+            state.judge(held, [MICRO, 0] * (len(state.to_score(held)) // 2))
+        assert (
+            held.judged
+            or held.refused
+            or any(
+                quote.record == NO_RECORD or not state.records[quote.record].judged
+                for group in groups
+                for quote in group.quotes
+            )
+        )
+    ledger = compute_ledger(bytes(32), state)
+    assert all(line.credit >= 0 for line in ledger.lines)
+    for stage in range(len(game.stages)):
+        for peer in PEERS:
+            for slot, quotes in inputs(state, stage, peer.public_key, 2):
+                where = place(state, peer.public_key, stage, slot, quotes)
+                if where is None or where in state.tasks:
+                    assert prompt(state, peer.public_key, stage, slot, quotes)

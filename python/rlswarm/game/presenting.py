@@ -142,10 +142,20 @@ def _wanted(table: Table, reader: bytes, stage: int, answer: Quote) -> list[tupl
 
 
 def sources(table: Table, stage: int) -> list[Quote]:
-    """What the players of a stage whose inputs come from others may be given."""
+    """What the players of a stage whose inputs come from others may be given: proposals that are
+    some, and answers to tasks that can be found."""
     if table.game.stages[stage].inputs == "proposals":
-        return [q for q in table.quotable("family") if any(table.requests(q))]
-    return table.quotable(*ANSWERING)
+        return [quote for quote in table.quotable("family") if any(table.requests(quote))]
+    return [quote for quote in table.quotable(*ANSWERING) if _is_about_something(table, quote)]
+
+
+def _is_about_something(table: Table, answer: Quote) -> bool:
+    header = table.header(answer)
+    try:
+        place(table, header.author, header.stage, answer.slot, table.group(answer).quotes)
+    except (KeyError, BodyError):  # a stranger may quote anything
+        return False
+    return True
 
 
 def inputs(table: Table, stage: int, reader: bytes, slots: int) -> Plan:
