@@ -73,6 +73,7 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/stubtest rlswarm._core
 	cargo fmt --all --check
 	CLIPPY_ARGS=-Dwarnings RUSTC_WORKSPACE_WRAPPER=clippy-driver \
 	  cargo build --release --locked --workspace --all-targets --quiet

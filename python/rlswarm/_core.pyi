@@ -5,7 +5,38 @@ and ids are raw `bytes`; the length is 32 unless said otherwise.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, final
+from typing import Final, Self, final
+
+__all__ = [
+    "AddressError",
+    "CoreError",
+    "Endpoint",
+    "Event",
+    "Header",
+    "Identity",
+    "KeyFileError",
+    "Link",
+    "NetworkError",
+    "NoPeers",
+    "PortInUseError",
+    "QueueFull",
+    "Record",
+    "RecordError",
+    "TooLarge",
+    "__libp2p_version__",
+    "__version__",
+    "blake3",
+    "decode_header",
+    "merkle_leaf",
+    "merkle_proof",
+    "merkle_root",
+    "merkle_verify",
+    "open_body",
+    "peer_id",
+    "prf",
+    "seal",
+    "uniforms",
+]
 
 __version__: Final[str]
 __libp2p_version__: Final[str]
@@ -17,16 +48,25 @@ class RecordError(CoreError):
     """A record is malformed, oversized, of another swarm, or its signature is wrong."""
 
 class AddressError(CoreError):
-    """Text that is not a usable multiaddress."""
+    """Text that is not a usable multiaddress or PeerId."""
 
 class PortInUseError(CoreError):
     """The listen address is taken."""
 
 class KeyFileError(CoreError):
-    """PEM text that is not an Ed25519 private key."""
+    """Text that is neither an Ed25519 private key in PEM nor, where that is wanted, a swarm key."""
 
 class NetworkError(CoreError):
     """The endpoint can't do what was asked (closed, queue full, body unknown)."""
+
+class QueueFull(NetworkError):  # noqa: N818
+    """The network is slower than the caller: try again soon."""
+
+class NoPeers(NetworkError):  # noqa: N818
+    """No peer is connected: try again when one has joined."""
+
+class TooLarge(NetworkError):  # noqa: N818
+    """A record is larger than the swarm allows, or its author's share of the round is spent."""
 
 @final
 class Identity:
@@ -171,6 +211,8 @@ class Event:
     - ``other_swarm``: a peer that belongs to another swarm, disconnected (`peer`, `detail`).
     - ``unreachable``: an address given at start can't be reached, tried again with back-off
       (`detail` = address and cause). Posted once per address until it is reached.
+    - ``reachability``: it became known, or changed, whether others can reach this node (`detail` =
+      a sentence; see `Endpoint.reachability`).
     """
 
     @property
@@ -183,43 +225,103 @@ class Event:
     @property
     def header(self) -> Header | None: ...
     @property
-    def body(self) -> bytes: ...
+    def body(self) -> memoryview:
+        """The bytes where they lie, without a copy; read-only."""
     @property
     def detail(self) -> str: ...
 
 @final
-class Endpoint:
-    """One libp2p node of one swarm: TCP, noise, yamux, gossipsub, Kademlia, identify, ping and
-    request-response, on its own tokio threads. No method blocks on the network."""
+class Link:
+    """How a peer is connected."""
 
-    def __init__(
-        self,
+    @property
+    def peer(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def relayed(self) -> bool:
+        """Whether all connections to it lead through a relay."""
+    @property
+    def dialled(self) -> bool:
+        """Whether this node dialled it."""
+
+@final
+class Endpoint:
+    """One libp2p node of one swarm, on its own threads: TCP and QUIC, noise, yamux, gossipsub,
+    Kademlia, identify, request-response, relays, hole punching, AutoNAT, UPnP and mDNS. No method
+    waits for the network. `rlswarm.network.endpoint.Endpoint` is its face for asyncio."""
+
+    def __new__(
+        cls,
         identity: Identity,
         swarm: bytes,
         *,
         genesis_ms: int,
         round_ms: int,
-        listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",),
-        peers: Sequence[str] = (),
+        listen: Sequence[str] = ...,
+        peers: Sequence[str] = ...,
+        known: Sequence[str] = ...,
+        public_addresses: Sequence[str] = ...,
+        swarm_key: str | None = None,
+        relay: bool = False,
+        mdns: bool = False,
+        upnp: bool = False,
+        blocked: Sequence[str] = ...,
+        memory_limit: int | None = None,
         staleness_rounds: int = 4,
         clock_offset_ms: int = 5000,
-        max_body_stored: int = 4 << 20,
-        max_body_raw: int = 16 << 20,
-        author_quota: int = 16 << 20,
+        max_body_stored: int = ...,
+        max_body_raw: int = ...,
+        author_quota: int = ...,
         wake: Callable[[], None] | None = None,
-    ) -> None:
+    ) -> Self:
         """Bind, listen and start dialling.
 
-        `wake` is called from a Rust-owned thread when the event queue turns from empty to
-        non-empty (coalesced). `author_quota` is in stored body bytes per author and round.
-        Raises AddressError (listen or peers), PortInUseError, NetworkError.
+        - `listen`: /ip4/…/tcp/… or /ip4/…/udp/…/quic-v1, or the same with ip6; default a free TCP
+          port on loopback. `public_addresses`: where anyone can reach this node, as its owner says.
+        - `peers`: addresses to stay connected to, tried for ever with back-off. `known`: addresses
+          of peers met in an earlier run, the best first, tried while there are few peers; those
+          of no use are skipped.
+        - `swarm_key`: text of the ``swarm.key`` of a private swarm; TCP only.
+        - `relay`: pass connections on for nodes that can't be dialled. `mdns`: find peers on the
+          local network. `upnp`: ask the router to forward the port.
+        - `blocked`: PeerIds never talked to. `memory_limit`: resident bytes of the process above
+          which no connection is taken on.
+        - `max_body_stored` (default 4 MiB), `max_body_raw` (16 MiB): bytes of one body.
+          `author_quota` (16 MiB): stored body bytes of one author in one round.
+        - `wake` is called from a Rust-owned thread when the event queue turns from empty to
+          non-empty (coalesced).
+
+        Raises AddressError (any address or PeerId), KeyFileError (`swarm_key`), PortInUseError,
+        NetworkError.
         """
     @property
     def peer_id(self) -> str: ...
     def addresses(self) -> list[str]:
-        """Listen addresses with /p2p/PEERID, ready to be given to another node."""
+        """Where it listens and where others reach it, with /p2p/PEERID, ready to be given to
+        another node."""
     def peers(self) -> list[str]:
         """PeerIds of connected peers of this swarm."""
+    def links(self) -> list[Link]:
+        """How these peers are connected."""
+    def reachability(self) -> tuple[str, str]:
+        """Whether others can reach this node: ``public``, ``relayed`` (through a relay only),
+        ``private`` (not at all; it dials out), ``local`` (it listens on loopback alone) or
+        ``unknown`` (nobody has tried), and a sentence that says why."""
+    def met(self) -> list[tuple[list[str], int]]:
+        """At most 100 peers that were connected once, those met last first: addresses with
+        /p2p/PEERID, and when they were last connected (Unix milliseconds). At most a second old."""
+    def learn(self, peer: str, addresses: Sequence[str]) -> None:
+        """Note where a peer says that it is found, in a record that it signed. At most eight usable
+        addresses are kept, in place of its earlier word. Raises AddressError for a bad PeerId."""
+    def set_standing(self, peer: str, standing: float) -> None:
+        """Let a peer's standing count in gossip (gossipsub's P5), in [-3000, 100]: below -500 it
+        isn't told of records, below -1000 it is sent none, below -2500 nothing it says is heard.
+        Raises AddressError for a bad PeerId."""
+    def block(self, peer: str) -> None:
+        """Hang up and never talk to this peer again. Raises AddressError for a bad PeerId."""
+    def unblock(self, peer: str) -> None: ...
+    def blocked(self) -> list[str]: ...
     def dial(self, address: str) -> None:
         """Keep trying this address with back-off. Raises AddressError."""
     def announce(self, record: Record) -> None:
@@ -227,21 +329,23 @@ class Endpoint:
         served before `reveal`; other kinds travel in the same message up to 16 KiB stored and
         are served from now on. With no peers the record is kept and gossiped to the first that
         join while its round is current. A second time for the same record does nothing. Raises
-        NetworkError if the queue is full, or for a record that peers would not take: another
-        author's, or with a round, time, size or quota out of bounds."""
+        QueueFull, TooLarge (body or quota), or NetworkError for a record that peers would not take:
+        another author's, or with a round or time out of bounds."""
     def reveal(self, record_hash: bytes) -> None:
         """Serve the body from now on, and gossip it if it has at most 16 KiB stored. Raises
         NetworkError for a record that was never announced here."""
     def fetch(self, record_hash: bytes, timeout_ms: int) -> None:
         """Pull a body by hash from its author and others that may have it; the result comes as
-        a ``body`` or ``fetch_failed`` event. No-op if the body was already delivered. Raises
-        NetworkError if the header is unknown."""
+        a ``body`` or ``fetch_failed`` event. No-op if the body was already delivered. An
+        author that isn't connected is dialled, if it is known where it is. Raises NoPeers if nobody
+        is connected, QueueFull, NetworkError if the header is unknown."""
     def drain(self, max_items: int = 1024, max_bytes: int = 64 << 20) -> list[Event]:
         """Take what has arrived, without waiting. At least one event if there is any."""
     def statistics(self) -> dict[str, int]:
         """Counters: headers_in, bodies_in, rejected, ignored (messages), bytes_in, bytes_out (on
         the wire, all protocols), queue (events that wait), dropped (events lost because the queue
-        was full), unsent (gossip that a slow peer's queue refused; it is sent again or pulled)."""
+        was full), unsent (gossip that a slow peer's queue refused; it is sent again or pulled),
+        holes_punched and holes_failed (direct connections made through a NAT, or not)."""
     def close(self) -> None:
         """Say goodbye and stop; at most one second. Idempotent; later calls raise
         NetworkError."""

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from endpoints import Node, joined
 from processes import NodeProcess
 
 from parity_environment import install_parity
@@ -42,3 +43,26 @@ def start(parity: Path) -> Iterator[Any]:
     yield start_node
     for node in nodes:
         node.kill()
+
+
+@pytest.fixture
+def open_node() -> Iterator[Callable[..., Node]]:
+    """Open endpoints that are closed when the test ends."""
+    nodes: list[Node] = []
+
+    def make(seed: int, **options: object) -> Node:
+        nodes.append(Node(seed, **options))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.endpoint.close()
+
+
+@pytest.fixture
+def pair(open_node: Callable[..., Node]) -> tuple[Node, Node]:
+    """Two endpoints that know each other."""
+    one = open_node(1)
+    two = open_node(2, peers=[one.address])
+    joined(one, two)
+    return one, two

@@ -83,7 +83,7 @@ class Libp2pTransport:
                         at=event.at_ms / 1000,
                         peer=event.peer,
                         header=event.header,
-                        body=event.body,
+                        body=bytes(event.body),
                         detail=event.detail,
                     )
                     for event in events

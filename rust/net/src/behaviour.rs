@@ -1,23 +1,30 @@
 //! The libp2p protocols that a node speaks, and how they are set.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::gossipsub::{
-    self, IdentTopic, MaxCountSubscriptionFilter, MessageAuthenticity, MessageId, PeerScoreParams,
-    PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
+    self, IdentTopic, MaxCountSubscriptionFilter, MessageAuthenticity, MessageId, ValidationMode,
+    WhitelistSubscriptionFilter,
 };
 use libp2p::identity::Keypair;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{StreamProtocol, identify, kad, memory_connection_limits, ping};
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{
+    PeerId, StreamProtocol, allow_block_list, autonat, dcutr, identify, kad, mdns,
+    memory_connection_limits, ping, relay, upnp,
+};
 use rlswarm_proto::Hash;
 
+use crate::candidates::Candidates;
 use crate::codec::Codec;
 use crate::error::OpenError;
+use crate::ip_limits::IpLimits;
+use crate::scoring::scoring;
 
 /// The room that gossipsub needs above the largest message: it compares its limit with whole
 /// frames, and with up to 8 KiB of the frame that follows.
@@ -61,15 +68,41 @@ pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, Filt
 pub(crate) struct Behaviour {
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
+    pub(crate) ip_limits: IpLimits,
+    pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(crate) gossip: Gossip,
     pub(crate) kad: kad::Behaviour<MemoryStore>,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
     pub(crate) pull: request_response::Behaviour<Codec>,
+    pub(crate) relay_client: relay::client::Behaviour,
+    pub(crate) relay: Toggle<relay::Behaviour>,
+    pub(crate) hole_punch: dcutr::Behaviour,
+    pub(crate) candidates: Candidates,
+    pub(crate) dial_back: Toggle<autonat::v2::server::Behaviour>,
+    pub(crate) upnp: Toggle<upnp::tokio::Behaviour>,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+/// Which of the optional protocols run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Pass on connections for others.
+    pub(crate) relay: bool,
+    /// Tell others whether they can be dialled: only who is reachable from anywhere can judge that.
+    pub(crate) dial_back: bool,
+    pub(crate) mdns: bool,
+    pub(crate) upnp: bool,
+    pub(crate) memory_limit: Option<usize>,
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: &Keypair, names: &Names) -> Result<Self, OpenError> {
+    pub(crate) fn new(
+        key: &Keypair,
+        names: &Names,
+        relay_client: relay::client::Behaviour,
+        options: Options,
+    ) -> Result<Self, OpenError> {
         let peer = key.public().to_peer_id();
         let limits = ConnectionLimits::default()
             .with_max_pending_incoming(Some(32))
@@ -82,12 +115,18 @@ impl Behaviour {
             .with_max_concurrent_streams(64);
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
-            memory: memory_connection_limits::Behaviour::with_max_percentage(0.9),
+            memory: options.memory_limit.map_or_else(
+                || memory_connection_limits::Behaviour::with_max_percentage(0.9),
+                memory_connection_limits::Behaviour::with_max_bytes,
+            ),
+            ip_limits: IpLimits::default(),
+            blocked: allow_block_list::Behaviour::default(),
             gossip: gossip(names)?,
             kad: kademlia(peer, names)?,
             identify: identify::Behaviour::new(
                 identify::Config::new(names.version.clone(), key.public())
                     .with_agent_version(concat!("rlswarm/", env!("CARGO_PKG_VERSION")).to_owned())
+                    .with_push_listen_addr_updates(true)
                     .with_cache_size(0),
             ),
             ping: ping::Behaviour::default(),
@@ -95,8 +134,49 @@ impl Behaviour {
                 [(protocol(names.pull.clone())?, ProtocolSupport::Full)],
                 pull,
             ),
+            relay_client,
+            relay: options.relay.then(|| relay_server(peer)).into(),
+            hole_punch: dcutr::Behaviour::new(peer),
+            candidates: Candidates::default(),
+            dial_back: options
+                .dial_back
+                .then(autonat::v2::server::Behaviour::default)
+                .into(),
+            upnp: options.upnp.then(upnp::tokio::Behaviour::default).into(),
+            // A network without multicast is no reason not to start.
+            mdns: options
+                .mdns
+                .then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), peer).ok())
+                .flatten()
+                .into(),
         })
     }
+}
+
+/// A relay for a swarm's own nodes: room enough for the records of a node that can't punch a hole,
+/// and an end to what one peer may take.
+fn relay_server(peer: PeerId) -> relay::Behaviour {
+    let often = |limit: u32| NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
+    let minute = Duration::from_secs(60);
+    let config = relay::Config {
+        max_reservations: 128,
+        max_reservations_per_peer: 4,
+        reservation_duration: Duration::from_secs(3600),
+        reservation_rate_limiters: Vec::new(),
+        max_circuits: 256,
+        max_circuits_per_peer: 32,
+        max_circuit_duration: Duration::from_secs(3600),
+        max_circuit_bytes: 64 << 20,
+        circuit_src_rate_limiters: Vec::new(),
+    }
+    .reservation_rate_per_peer(often(30), minute)
+    .reservation_rate_per_ip(often(60), minute)
+    .circuit_src_per_peer(often(60), minute / 4)
+    .circuit_src_per_ip(often(120), minute / 8);
+    let mut relay = relay::Behaviour::new(peer, config);
+    // By itself it offers the service only once an external address is confirmed.
+    relay.set_status(Some(relay::Status::Enable));
+    relay
 }
 
 fn setup(what: &str, error: impl std::fmt::Display) -> OpenError {
@@ -174,56 +254,7 @@ fn gossip(names: &Names) -> Result<Gossip, OpenError> {
     Ok(gossip)
 }
 
-/// Without scores gossipsub's defences don't run. P3 (mesh delivery rate) is off: it would punish
-/// honest peers on a quiet topic. Five invalid messages within half an hour graylist a peer.
-fn scoring(names: &Names) -> (PeerScoreParams, PeerScoreThresholds) {
-    let topic = TopicScoreParams {
-        topic_weight: 1.0,
-        time_in_mesh_weight: 10.0 / 3600.0,
-        time_in_mesh_quantum: Duration::from_secs(1),
-        time_in_mesh_cap: 3600.0,
-        first_message_deliveries_weight: 0.1,
-        first_message_deliveries_decay: 0.99,
-        first_message_deliveries_cap: 400.0,
-        mesh_message_deliveries_weight: 0.0,
-        mesh_failure_penalty_weight: 0.0,
-        invalid_message_deliveries_weight: -100.0,
-        invalid_message_deliveries_decay: 0.975,
-        ..TopicScoreParams::default()
-    };
-    let params = PeerScoreParams {
-        topics: [&names.records, &names.reveals]
-            .map(|name| (name.hash(), topic.clone()))
-            .into(),
-        topic_score_cap: 50.0,
-        ip_colocation_factor_weight: -25.0,
-        ip_colocation_factor_threshold: 8.0,
-        // A whole swarm on one machine is a use of its own.
-        ip_colocation_factor_whitelist: HashSet::from([
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ]),
-        behaviour_penalty_weight: -20.0,
-        behaviour_penalty_threshold: 6.0,
-        behaviour_penalty_decay: 0.925,
-        decay_interval: Duration::from_secs(10),
-        decay_to_zero: 0.01,
-        retain_score: Duration::from_secs(3600),
-        // A slow laptop is welcome.
-        slow_peer_weight: 0.0,
-        ..PeerScoreParams::default()
-    };
-    let thresholds = PeerScoreThresholds {
-        gossip_threshold: -500.0,
-        publish_threshold: -1000.0,
-        graylist_threshold: -2500.0,
-        accept_px_threshold: 100.0,
-        opportunistic_graft_threshold: 5.0,
-    };
-    (params, thresholds)
-}
-
-fn kademlia(peer: libp2p::PeerId, names: &Names) -> Result<kad::Behaviour<MemoryStore>, OpenError> {
+fn kademlia(peer: PeerId, names: &Names) -> Result<kad::Behaviour<MemoryStore>, OpenError> {
     let mut config = kad::Config::new(protocol(names.kad.clone())?);
     config
         .set_query_timeout(Duration::from_secs(15))

@@ -14,6 +14,11 @@ pub(crate) struct Counters {
     /// Messages that a peer's full queue refused. They are tried again if all queues were full,
     /// and had by asking otherwise.
     pub(crate) unsent: AtomicU64,
+    /// Messages that every peer's full queue refused, and that were tried again.
+    pub(crate) refused: AtomicU64,
+    /// Direct connections made through a NAT, and attempts that failed.
+    pub(crate) holes_punched: AtomicU64,
+    pub(crate) holes_failed: AtomicU64,
 }
 
 /// Add to a counter.

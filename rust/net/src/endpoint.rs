@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -11,7 +11,7 @@ use libp2p::identity::Keypair;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, swarm};
 use rlswarm_proto::Hash;
-use rlswarm_proto::admission::{Reason, Verdict};
+use rlswarm_proto::admission::{Reason, Verdict as Admitted};
 use rlswarm_proto::body::Record;
 use rlswarm_proto::identity::Identity;
 use rlswarm_proto::wire;
@@ -19,17 +19,22 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::address;
-use crate::behaviour::{Behaviour, Names};
+use crate::behaviour::{Behaviour, Names, Options};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::counters::{Counters, read};
 use crate::error::{CommandError, OpenError};
 use crate::events::{Event, Queue};
 use crate::intake::Intake;
-use crate::node::{Command, Inputs, MAX_IN_FLIGHT, Node, Shared};
+use crate::node::{Command, Inputs, MAX_IN_FLIGHT, Node, Setup, Shared, lock};
+use crate::peers::Link;
+use crate::reachability::Verdict;
 use crate::records::Records;
+use crate::scoring::STANDING;
 use crate::transport;
 
+/// Addresses of one peer that are looked at.
+const MAX_LEARNT: usize = 16;
 /// Commands that may wait for the swarm task.
 const MAX_COMMANDS: usize = 1024;
 /// Connections that carry nothing are kept this long.
@@ -46,6 +51,8 @@ pub struct Endpoint {
     peer: PeerId,
     author: rlswarm_proto::PublicKey,
     shared: Arc<Shared>,
+    private: bool,
+    blocked: Mutex<Vec<PeerId>>,
     commands: mpsc::Sender<Command>,
     running: Mutex<Option<Running>>,
 }
@@ -72,18 +79,12 @@ impl Endpoint {
         let key = Keypair::ed25519_from_bytes(seed.as_mut_slice())
             .map_err(|error| OpenError::Network(format!("can't use the peer key: {error}")))?;
         let peer = key.public().to_peer_id();
-        let listen = config
-            .listen
-            .iter()
-            .map(|text| address::listen(text))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(OpenError::Address)?;
-        let dial = config
-            .peers
-            .iter()
-            .map(|text| address::dial(text))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(OpenError::Address)?;
+        let swarm_key = config
+            .swarm_key
+            .as_deref()
+            .map(transport::swarm_key)
+            .transpose()?;
+        let plan = Plan::read(&config, peer).map_err(OpenError::Address)?;
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -96,19 +97,33 @@ impl Endpoint {
             records: Arc::new(Records::new(config.rules.clone())),
             queue: Arc::new(Queue::new()),
             counters: Arc::new(Counters::default()),
-            members: Mutex::new(Vec::new()),
+            links: Mutex::new(Vec::new()),
             listening: Mutex::new(Vec::new()),
+            external: Mutex::new(Vec::new()),
+            reachability: Mutex::new((Verdict::Unknown, String::new())),
+            met: Mutex::new(Vec::new()),
         });
-        let swarm = {
+        let options = Options {
+            relay: config.relay,
+            dial_back: config.relay || !plan.public.is_empty(),
+            mdns: config.mdns,
+            upnp: config.upnp,
+            memory_limit: config.memory_limit,
+        };
+        let mut swarm = {
             let _inside = runtime.enter();
+            let (transport, relay_client) = transport::build(&key, swarm_key, &shared.counters)?;
             Swarm::new(
-                transport::build(&key, &shared.counters)?,
-                Behaviour::new(&key, &names)?,
+                transport,
+                Behaviour::new(&key, &names, relay_client, options)?,
                 peer,
                 swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE),
             )
         };
-        let (swarm, addresses) = runtime.block_on(bind(swarm, listen))?;
+        for blocked in &plan.blocked {
+            swarm.behaviour_mut().blocked.block_peer(*blocked);
+        }
+        let (swarm, addresses) = runtime.block_on(bind(swarm, plan.listen))?;
         *lock(&shared.listening) = addresses;
 
         let (commands, commands_in) = mpsc::channel(MAX_COMMANDS);
@@ -130,7 +145,17 @@ impl Endpoint {
         }
         let (closing, closing_in) = oneshot::channel();
         let (closed_out, closed) = std_mpsc::sync_channel(1);
-        let node = Node::new(swarm, names, config.rules, Arc::clone(&shared), jobs);
+        let setup = Setup {
+            names,
+            rules: config.rules,
+            shared: Arc::clone(&shared),
+            jobs,
+            known: plan.known,
+            public: plan.public,
+            private: swarm_key.is_some(),
+            relay: config.relay,
+        };
+        let node = Node::new(swarm, setup);
         runtime.spawn(async move {
             node.run(Inputs {
                 commands: commands_in,
@@ -144,6 +169,8 @@ impl Endpoint {
             peer,
             author: identity.public_key(),
             shared,
+            private: swarm_key.is_some(),
+            blocked: Mutex::new(plan.blocked),
             commands,
             running: Mutex::new(Some(Running {
                 runtime,
@@ -151,7 +178,7 @@ impl Endpoint {
                 closed,
             })),
         };
-        for (address, named) in dial {
+        for (address, named) in plan.dial {
             endpoint
                 .dial_parsed(address, named)
                 .map_err(|error| OpenError::Network(error.to_string()))?;
@@ -165,22 +192,109 @@ impl Endpoint {
         self.peer.to_base58()
     }
 
-    /// Listen addresses with this node's `PeerId`.
+    /// Where this node listens and where others reach it, with its `PeerId`.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        lock(&self.shared.listening)
-            .iter()
-            .map(|address| address::with_peer(address.clone(), self.peer).to_string())
-            .collect()
+        let mut all: Vec<String> = Vec::new();
+        let listening = lock(&self.shared.listening).clone();
+        let external = lock(&self.shared.external).clone();
+        for address in listening.into_iter().chain(external) {
+            let text = address::with_peer(address, self.peer).to_string();
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+        all
     }
 
     /// Connected peers of this swarm.
     #[must_use]
     pub fn peers(&self) -> Vec<String> {
-        lock(&self.shared.members)
+        self.links().into_iter().map(|link| link.peer).collect()
+    }
+
+    /// How they are connected.
+    #[must_use]
+    pub fn links(&self) -> Vec<Link> {
+        lock(&self.shared.links).clone()
+    }
+
+    /// Whether others can reach this node, and a sentence that says why.
+    #[must_use]
+    pub fn reachability(&self) -> (Verdict, String) {
+        lock(&self.shared.reachability).clone()
+    }
+
+    /// At most 100 peers that were connected once, those met last first: their addresses, and when
+    /// they were last connected (Unix milliseconds). What [`Config::known`] wants in a later run.
+    #[must_use]
+    pub fn met(&self) -> Vec<(Vec<String>, u64)> {
+        lock(&self.shared.met)
             .iter()
-            .map(|peer| peer.to_base58())
+            .map(|(addresses, seen)| {
+                let texts = addresses.iter().map(ToString::to_string).collect();
+                (texts, *seen)
+            })
             .collect()
+    }
+
+    /// Note where a peer says that it is found, in a record that it signed. What is of no use is
+    /// skipped.
+    ///
+    /// # Errors
+    /// [`CommandError`] if the name is none, or if the endpoint can't take it.
+    pub fn learn(&self, peer: &str, addresses: &[String]) -> Result<(), CommandError> {
+        let peer = peer_id(peer)?;
+        let addresses = addresses
+            .iter()
+            .take(MAX_LEARNT)
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        self.send(Command::Learn(peer, addresses))
+    }
+
+    /// Let a peer's standing count in gossip: what it gets beside what its messages earn. Below
+    /// −500 it hears of no records by hearsay, below −1000 none of this node's are sent to it, below
+    /// −2500 nothing of it is heard. Values outside [−3000, 100] count as the nearest inside.
+    ///
+    /// # Errors
+    /// [`CommandError`] if the name is none, or if the endpoint can't take it.
+    pub fn set_standing(&self, peer: &str, standing: f64) -> Result<(), CommandError> {
+        let standing = if standing.is_nan() { 0.0 } else { standing };
+        let standing = standing.clamp(*STANDING.start(), *STANDING.end());
+        self.send(Command::SetStanding(peer_id(peer)?, standing))
+    }
+
+    /// Never talk to a peer again.
+    ///
+    /// # Errors
+    /// [`CommandError`] if the name is none, or if the endpoint can't take it.
+    pub fn block(&self, peer: &str) -> Result<(), CommandError> {
+        let peer = peer_id(peer)?;
+        self.send(Command::Block(peer))?;
+        let mut blocked = lock(&self.blocked);
+        if !blocked.contains(&peer) {
+            blocked.push(peer);
+        }
+        Ok(())
+    }
+
+    /// Talk to a peer again.
+    ///
+    /// # Errors
+    /// [`CommandError`] if the name is none, or if the endpoint can't take it.
+    pub fn unblock(&self, peer: &str) -> Result<(), CommandError> {
+        let peer = peer_id(peer)?;
+        self.send(Command::Unblock(peer))?;
+        lock(&self.blocked).retain(|other| *other != peer);
+        Ok(())
+    }
+
+    /// Peers that are never talked to.
+    #[must_use]
+    pub fn blocked(&self) -> Vec<String> {
+        let blocked = lock(&self.blocked);
+        blocked.iter().map(|peer| peer.to_base58()).collect()
     }
 
     /// Keep trying an address.
@@ -188,7 +302,7 @@ impl Endpoint {
     /// # Errors
     /// [`CommandError::Address`] if it can't be one, or another if the endpoint can't take it.
     pub fn dial(&self, text: &str) -> Result<(), CommandError> {
-        let (address, peer) = address::dial(text).map_err(CommandError::Address)?;
+        let (address, peer) = address::dial(text, self.private).map_err(CommandError::Address)?;
         self.dial_parsed(address, peer)
     }
 
@@ -216,9 +330,13 @@ impl Endpoint {
         {
             let mut records = self.shared.records.lock();
             match records.admission.admit(&header, now_ms()) {
-                Verdict::Accept => {}
-                Verdict::Ignore(Reason::Duplicate) => return Ok(()),
-                Verdict::Ignore(reason) | Verdict::Reject(reason) => {
+                Admitted::Accept => {}
+                Admitted::Ignore(Reason::Duplicate) => return Ok(()),
+                Admitted::Ignore(reason @ Reason::Quota)
+                | Admitted::Reject(reason @ Reason::BodyTooLarge) => {
+                    return Err(CommandError::TooLarge(reason));
+                }
+                Admitted::Ignore(reason) | Admitted::Reject(reason) => {
                     return Err(CommandError::NotAdmissible(reason));
                 }
             }
@@ -250,7 +368,8 @@ impl Endpoint {
     /// Pull a body. It comes as an event, and so does failure after `timeout`.
     ///
     /// # Errors
-    /// [`CommandError::Unknown`] if the header is not known here.
+    /// [`CommandError::Unknown`] if the header is not known here, [`CommandError::NoPeers`] if no
+    /// peer is connected.
     pub fn fetch(&self, record: &Hash, timeout: Duration) -> Result<(), CommandError> {
         let place = self.place()?;
         let header = {
@@ -261,6 +380,9 @@ impl Endpoint {
             }
             Arc::clone(&entry.header)
         };
+        if lock(&self.shared.links).is_empty() {
+            return Err(CommandError::NoPeers);
+        }
         // Far enough to be for ever, and near enough not to overflow.
         let timeout = timeout.min(Duration::from_secs(1 << 30));
         place.send(Command::Fetch(header, Instant::now() + timeout));
@@ -294,6 +416,8 @@ impl Endpoint {
             ("queue", queue.len() as u64),
             ("dropped", queue.dropped()),
             ("unsent", read(&counters.unsent)),
+            ("holes_punched", read(&counters.holes_punched)),
+            ("holes_failed", read(&counters.holes_failed)),
         ]
     }
 
@@ -350,8 +474,49 @@ impl Place<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn peer_id(text: &str) -> Result<PeerId, CommandError> {
+    text.parse()
+        .map_err(|_| CommandError::NoPeerId(text.chars().take(100).collect()))
+}
+
+/// The addresses of a configuration, read.
+struct Plan {
+    listen: Vec<Multiaddr>,
+    dial: Vec<(Multiaddr, Option<PeerId>)>,
+    known: Vec<(PeerId, Multiaddr)>,
+    public: Vec<Multiaddr>,
+    blocked: Vec<PeerId>,
+}
+
+impl Plan {
+    fn read(config: &Config, me: PeerId) -> Result<Self, String> {
+        let private = config.swarm_key.is_some();
+        let dial = |text: &String| address::dial(text, private);
+        Ok(Self {
+            listen: config
+                .listen
+                .iter()
+                .map(|text| address::listen(text, private))
+                .collect::<Result<_, _>>()?,
+            dial: config.peers.iter().map(dial).collect::<Result<_, _>>()?,
+            known: config
+                .known
+                .iter()
+                .filter_map(|text| dial(text).ok())
+                .filter_map(|(address, peer)| Some((peer?, address)))
+                .collect(),
+            public: config
+                .public_addresses
+                .iter()
+                .map(|text| dial(text).map(|(address, _)| address::without_peer(address, me)))
+                .collect::<Result<_, _>>()?,
+            blocked: config
+                .blocked
+                .iter()
+                .map(|text| peer_id(text).map_err(|error| error.to_string()))
+                .collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
@@ -367,13 +532,19 @@ async fn bind(
     mut swarm: Swarm<Behaviour>,
     listen: Vec<Multiaddr>,
 ) -> Result<(Swarm<Behaviour>, Vec<Multiaddr>), OpenError> {
+    for address in &listen {
+        probe(address)?;
+    }
     let mut waiting = std::collections::HashMap::new();
     for address in listen {
-        probe(&address)?;
-        let listener = swarm
-            .listen_on(address.clone())
-            .map_err(|error| listen_error(&address, &error))?;
-        waiting.insert(listener, address);
+        match swarm.listen_on(address.clone()) {
+            Ok(listener) => {
+                waiting.insert(listener, address);
+            }
+            // "All addresses of IPv6" is none on a machine without it.
+            Err(error) if address::is_any_v6(&address) && !is_in_use(&error) => {}
+            Err(error) => return Err(listen_error(&address, &error)),
+        }
     }
     let mut addresses = Vec::new();
     let deadline = tokio::time::sleep(LISTEN_WITHIN);
@@ -404,12 +575,26 @@ async fn bind(
 /// Bind once and let go: libp2p sets `SO_REUSEPORT`, with which a second node on the same port would
 /// take half of the first one's connections instead of failing.
 fn probe(address: &Multiaddr) -> Result<(), OpenError> {
-    match address::socket(address) {
-        Some(socket) if socket.port() != 0 => std::net::TcpListener::bind(socket)
-            .map(drop)
-            .map_err(|error| listen_error(address, &error)),
+    let bound = match address::socket(address) {
+        Some((socket, udp)) if socket.port() != 0 => {
+            if udp {
+                std::net::UdpSocket::bind(socket).map(drop)
+            } else {
+                std::net::TcpListener::bind(socket).map(drop)
+            }
+        }
+        _ => return Ok(()),
+    };
+    match bound {
+        Err(error) if is_in_use(&error) || !address::is_any_v6(address) => {
+            Err(listen_error(address, &error))
+        }
         _ => Ok(()),
     }
+}
+
+fn is_in_use(error: &(dyn Error + 'static)) -> bool {
+    io_error(error).is_some_and(|io| io.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 fn listen_error(address: &Multiaddr, error: &(dyn Error + 'static)) -> OpenError {

@@ -11,6 +11,9 @@ pub enum OpenError {
     /// Somebody else listens there.
     #[error("{0} is taken by another process")]
     PortInUse(String),
+    /// Text that is no key of a private swarm.
+    #[error("{0}")]
+    SwarmKey(String),
     /// Anything else that the system refused.
     #[error("{0}")]
     Network(String),
@@ -34,10 +37,16 @@ pub enum CommandError {
     /// Peers would not take it.
     #[error("the record would not be taken by peers: {0}")]
     NotAdmissible(Reason),
+    /// Its body or its author's share of the round is larger than the swarm allows.
+    #[error("the record would not be taken by peers: {0}")]
+    TooLarge(Reason),
     /// No such record is known here.
     #[error("no record of this hash is known here")]
     Unknown,
-    /// More addresses than are kept.
-    #[error("too many addresses are being dialled already")]
-    TooManyAddresses,
+    /// There is nobody to ask.
+    #[error("no peer is connected who could give it; ask again when one has joined")]
+    NoPeers,
+    /// Text that is not a `PeerId`.
+    #[error("'{0}' is not a PeerId such as 12D3KooW…")]
+    NoPeerId(String),
 }

@@ -1,11 +1,13 @@
 //! The one queue out of the endpoint, and the thread that says when it fills.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use libp2p::PeerId;
 use rlswarm_proto::header::Header;
-use std::sync::Arc;
+
+use crate::reachability::Verdict;
 
 /// The most events of one sort (headers; all else) that wait.
 const MAX_EVENTS: usize = 65_536;
@@ -36,7 +38,7 @@ pub enum What {
         /// Its header.
         header: Arc<Header>,
         /// The body before compression.
-        body: Vec<u8>,
+        body: Bytes,
     },
     /// A fetch gave up.
     FetchFailed {
@@ -69,6 +71,13 @@ pub enum What {
     /// An address can't be reached for now.
     Unreachable {
         /// The address and the cause.
+        detail: String,
+    },
+    /// It became known, or changed, whether others can reach this node.
+    Reachability {
+        /// In one word.
+        verdict: Verdict,
+        /// In a sentence, with the reason.
         detail: String,
     },
 }

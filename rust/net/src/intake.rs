@@ -343,7 +343,7 @@ fn body_event(header: &Arc<Header>, body: Vec<u8>) -> Event {
         at_ms: now_ms(),
         what: What::Body {
             header: Arc::clone(header),
-            body,
+            body: body.into(),
         },
     }
 }

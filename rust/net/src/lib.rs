@@ -5,6 +5,8 @@
 
 mod address;
 mod behaviour;
+mod book;
+mod candidates;
 mod catch_up;
 mod clock;
 mod codec;
@@ -16,11 +18,15 @@ mod error;
 mod events;
 mod fetch;
 mod intake;
+mod ip_limits;
 mod node;
 mod outbox;
 mod peers;
+mod reachability;
 mod records;
+mod scoring;
 mod serve;
+mod slow;
 mod traffic;
 mod transport;
 
@@ -29,6 +35,8 @@ pub use config::Config;
 pub use endpoint::Endpoint;
 pub use error::{CommandError, OpenError};
 pub use events::{Event, What};
+pub use peers::Link;
+pub use reachability::Verdict;
 
 /// The release of `libp2p` that this is built on.
 pub const LIBP2P_VERSION: &str = "0.57";

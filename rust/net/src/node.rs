@@ -1,36 +1,40 @@
 //! The task that owns the swarm. Nothing here blocks or computes for long.
 
+mod discovery;
+mod gossip;
+mod pull;
+mod reach;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use libp2p::gossipsub::{self, PublishError, TopicHash};
-use libp2p::request_response::{self, InboundRequestId, OutboundRequestId};
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{DialError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, identify, identity, kad};
+use libp2p::gossipsub::TopicHash;
+use libp2p::request_response::{InboundRequestId, OutboundRequestId};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, Swarm, identify, kad, ping};
 use rlswarm_proto::Hash;
 use rlswarm_proto::admission::Rules;
 use rlswarm_proto::header::Header;
-use rlswarm_proto::wire::{Request, Response};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::address::{is_loopback, with_peer};
+use crate::address::is_relayed;
 use crate::behaviour::{Behaviour, BehaviourEvent, Names};
+use crate::book::{Book, Word};
 use crate::catch_up::CatchUp;
 use crate::clock::now_ms;
-use crate::counters::{Counters, add};
+use crate::counters::Counters;
 use crate::dialer::Dialer;
 use crate::events::{Event, Queue, What};
-use crate::fetch::{Fetch, Next};
-use crate::intake::{Job, Outcome, Source};
+use crate::fetch::Fetch;
+use crate::intake::{Job, Outcome};
 use crate::outbox::{Outbox, Outgoing};
-use crate::peers::{Peers, Standing};
+use crate::peers::{Link, Peers};
+use crate::reachability::{Proof, Reachability, Verdict};
 use crate::records::Records;
-use crate::serve::{self, MAX_SERVING};
 
 /// Jobs in the intake beyond which nothing more is read from the network: back-pressure instead of
 /// loss.
@@ -53,8 +57,14 @@ const WALK_LEAST: Duration = Duration::from_secs(1);
 const WALK_MOST: Duration = Duration::from_secs(60);
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(300);
-/// Addresses tried for one discovered peer.
-const MAX_ADDRESSES: usize = 8;
+/// The most peers whose standing is kept. The application sets it, from what others' ledgers say.
+const MAX_STANDINGS: usize = 16_384;
+/// Pings in a row without an answer after which a peer is as good as gone.
+const MAX_UNANSWERED: u8 = 3;
+/// Peers that are handed out as met.
+const MAX_MET: usize = 100;
+/// How often the list of peers met is renewed.
+const MET_EVERY: Duration = Duration::from_secs(1);
 
 /// What the endpoint tells the task.
 #[derive(Debug)]
@@ -63,6 +73,10 @@ pub(crate) enum Command {
     Reveal(Arc<Header>, Bytes),
     Fetch(Arc<Header>, Instant),
     Dial(Multiaddr, Option<PeerId>),
+    Learn(PeerId, Vec<Multiaddr>),
+    SetStanding(PeerId, f64),
+    Block(PeerId),
+    Unblock(PeerId),
 }
 
 /// What the task shares with the endpoint and the intake.
@@ -71,8 +85,32 @@ pub(crate) struct Shared {
     pub(crate) records: Arc<Records>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) members: Mutex<Vec<PeerId>>,
+    pub(crate) links: Mutex<Vec<Link>>,
     pub(crate) listening: Mutex<Vec<Multiaddr>>,
+    pub(crate) external: Mutex<Vec<Multiaddr>>,
+    pub(crate) reachability: Mutex<(Verdict, String)>,
+    /// Addresses of peers met, with when that was last (Unix milliseconds).
+    pub(crate) met: Mutex<Vec<(Vec<Multiaddr>, u64)>>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the task is started with, beside the swarm.
+pub(crate) struct Setup {
+    pub(crate) names: Names,
+    pub(crate) rules: Rules,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) jobs: SyncSender<Job>,
+    /// Peers met in an earlier run, the best first.
+    pub(crate) known: Vec<(PeerId, Multiaddr)>,
+    /// Where anyone can reach this node, as its owner says.
+    pub(crate) public: Vec<Multiaddr>,
+    /// Whether the swarm has a key.
+    pub(crate) private: bool,
+    /// Whether this node passes connections on.
+    pub(crate) relay: bool,
 }
 
 /// Ways in.
@@ -110,23 +148,25 @@ pub(crate) struct Node {
     turn: usize,
     walk_at: Option<Instant>,
     walk_pause: Duration,
+    book: Book,
+    met_at: Instant,
+    reachability: Reachability,
+    relays: HashMap<PeerId, reach::Relay>,
+    standings: HashMap<PeerId, f64>,
+    private: bool,
+    tells_listen_addresses: bool,
 }
 
 impl Node {
-    pub(crate) fn new(
-        swarm: Swarm<Behaviour>,
-        names: Names,
-        rules: Rules,
-        shared: Arc<Shared>,
-        jobs: SyncSender<Job>,
-    ) -> Self {
-        Self {
+    pub(crate) fn new(swarm: Swarm<Behaviour>, setup: Setup) -> Self {
+        let now = Instant::now();
+        let mut node = Self {
             swarm,
-            records_topic: names.records.hash(),
-            names,
-            rules,
-            shared,
-            jobs,
+            records_topic: setup.names.records.hash(),
+            names: setup.names,
+            rules: setup.rules,
+            shared: setup.shared,
+            jobs: setup.jobs,
             in_flight: 0,
             outbox: Outbox::default(),
             full_until: None,
@@ -136,11 +176,32 @@ impl Node {
             requests: HashMap::new(),
             serving: HashSet::new(),
             catch_up: CatchUp::default(),
-            catch_up_at: Instant::now() + CATCH_UP_EVERY,
+            catch_up_at: now + CATCH_UP_EVERY,
             turn: 0,
             walk_at: None,
             walk_pause: WALK_LEAST,
+            book: Book::default(),
+            met_at: now,
+            reachability: Reachability::default(),
+            relays: HashMap::new(),
+            standings: HashMap::new(),
+            private: setup.private,
+            // A relay must name addresses to those it serves.
+            tells_listen_addresses: setup.relay && setup.public.is_empty(),
+        };
+        for address in setup.public {
+            node.reachability.confirm(&address, Proof::Told);
+            node.swarm.add_external_address(address);
         }
+        let listening = lock(&node.shared.listening).clone();
+        for address in &listening {
+            node.offer(address);
+        }
+        node.listening(|_| {});
+        for (peer, address) in setup.known {
+            node.learn(peer, &[address], Word::Heard);
+        }
+        node
     }
 
     /// Work until told to close.
@@ -195,90 +256,43 @@ impl Node {
                 self.outbox.push(Outgoing::announcement(header, body));
             }
             Command::Reveal(header, body) => self.outbox.push(Outgoing::reveal(header, body)),
-            Command::Dial(address, peer) => self.dialer.add(address, peer, Instant::now()),
             Command::Fetch(header, deadline) => self.fetch(header, deadline),
-        }
-        self.dial_due();
-    }
-
-    /// Hand the outbox to gossipsub.
-    fn flush(&mut self) {
-        while self.full_until.is_none()
-            && let Some(message) = self.outbox.first()
-        {
-            let current = self
-                .rules
-                .rounds(now_ms())
-                .is_some_and(|rounds| rounds.contains(&message.header.fields().round));
-            if !current {
-                self.outbox.done();
-                continue;
-            }
-            let topic = if message.reveal {
-                &self.names.reveals
-            } else {
-                &self.names.records
-            };
-            let bytes = message.encode();
-            match self
-                .swarm
-                .behaviour_mut()
-                .gossip
-                .publish(topic.hash(), bytes)
-            {
-                Err(PublishError::NoPeersSubscribedToTopic) => self.outbox.park(),
-                Err(PublishError::AllQueuesFull(_)) => {
-                    self.outbox.rename();
-                    self.full_until = Some(tokio::time::Instant::now() + FULL_PAUSE);
+            Command::Dial(address, peer) => {
+                if let Some(peer) = peer {
+                    self.swarm.behaviour_mut().limits.bypass_peer_id(&peer);
                 }
-                // No other error can come for messages of our making.
-                Ok(_) | Err(_) => self.outbox.done(),
+                self.dialer.add(address, peer, Instant::now());
+                self.dial_due();
+            }
+            Command::Learn(peer, addresses) => self.learn(peer, &addresses, Word::Own),
+            Command::SetStanding(peer, standing) => self.set_standing(peer, standing),
+            Command::Block(peer) => {
+                self.swarm.behaviour_mut().blocked.block_peer(peer);
+            }
+            Command::Unblock(peer) => {
+                self.swarm.behaviour_mut().blocked.unblock_peer(peer);
             }
         }
     }
 
-    fn submit(&mut self, job: Job) {
-        if self.jobs.try_send(job).is_ok() {
-            self.in_flight += 1;
-        } else {
-            add(&self.shared.counters.ignored, 1);
+    fn set_standing(&mut self, peer: PeerId, standing: f64) {
+        if self.standings.len() < MAX_STANDINGS || self.standings.contains_key(&peer) {
+            self.standings.insert(peer, standing);
         }
-    }
-
-    fn outcome(&mut self, outcome: Outcome) {
-        let now = Instant::now();
-        match outcome {
-            Outcome::Done => self.in_flight -= 1,
-            Outcome::Judged(message, peer, acceptance) => {
-                self.swarm
-                    .behaviour_mut()
-                    .gossip
-                    .report_message_validation_result(&message, &peer, acceptance);
-            }
-            Outcome::Arrived(hash) => {
-                self.fetches.remove(&hash);
-                self.start_fetches();
-            }
-            Outcome::WrongBody(hash, peer) => {
-                add(&self.shared.counters.rejected, 1);
-                if let Some(fetch) = self.fetches.get_mut(&hash) {
-                    let next = fetch.wrong(peer, now);
-                    self.pursue(hash, next);
-                }
-            }
-            Outcome::Unusable(hash, why) => {
-                if let Some(fetch) = self.fetches.remove(&hash) {
-                    self.fetch_failed(fetch, why);
-                }
-            }
-        }
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        // Of no effect until it is connected.
+        gossip.set_application_score(&peer, standing);
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
         self.dial_due();
+        self.reserve();
         for peer in self.peers.unwanted(now) {
             let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        for connection in self.peers.superseded(now) {
+            self.swarm.close_connection(connection);
         }
         let over: Vec<Hash> = self
             .fetches
@@ -296,6 +310,10 @@ impl Node {
         if self.walk_at.is_some_and(|at| at <= now) {
             self.walk(now);
         }
+        if self.met_at <= now {
+            self.met_at = now + MET_EVERY;
+            *lock(&self.shared.met) = self.book.met(MAX_MET);
+        }
         if self.catch_up_at <= now {
             self.catch_up_at = now + CATCH_UP_EVERY;
             self.outbox.unpark();
@@ -310,389 +328,9 @@ impl Node {
         }
     }
 
-    // ---- peers ----
-
-    fn dial_due(&mut self) {
-        let due = self
-            .dialer
-            .due(Instant::now(), |peer| self.peers.is_connected(peer));
-        for (address, peer) in due {
-            let options = match peer {
-                Some(peer) => DialOpts::peer_id(peer)
-                    .condition(PeerCondition::Disconnected)
-                    .addresses(vec![address.clone()])
-                    .build(),
-                None => DialOpts::unknown_peer_id().address(address.clone()).build(),
-            };
-            let connection = options.connection_id();
-            self.dialer.dialling(&address, connection);
-            if let Err(error) = self.swarm.dial(options) {
-                self.dial_failed(connection, &error);
-            }
-        }
-    }
-
-    fn dial_failed(&mut self, connection: libp2p::swarm::ConnectionId, error: &DialError) {
-        if let Some(address) = self.dialer.failed(connection, Instant::now()) {
-            self.tell(What::Unreachable {
-                detail: format!("{address}: {}", cause(error)),
-            });
-        }
-    }
-
-    fn identified(&mut self, peer: PeerId, info: &identify::Info) {
-        let Some(known) = self.peers.get_mut(&peer) else {
-            return;
-        };
-        let remote = known.remote.clone();
-        if info.protocol_version != self.names.version {
-            if !matches!(known.standing, Standing::Foreign(_)) {
-                known.standing = Standing::Foreign(Instant::now());
-            }
-            if self.peers.tell_once(peer) {
-                self.tell(What::OtherSwarm {
-                    peer,
-                    detail: format!("{remote} speaks {}", printable(&info.protocol_version)),
-                });
-            }
-            return;
-        }
-        // An address that leads nowhere but to its own machine is of use only on that machine.
-        let local = is_loopback(&remote);
-        let usable: Vec<&Multiaddr> = info
-            .listen_addrs
-            .iter()
-            .filter(|address| local || !is_loopback(address))
-            .take(MAX_ADDRESSES)
-            .collect();
-        let address = if known.dialled {
-            remote
-        } else {
-            usable.first().map_or(remote, |address| (*address).clone())
-        };
-        known.remote = with_peer(address, peer);
-        let address = known.remote.to_string();
-        for address in usable {
-            self.swarm
-                .behaviour_mut()
-                .kad
-                .add_address(&peer, address.clone());
-        }
-        if std::mem::replace(&mut known.standing, Standing::Member) == Standing::Member {
-            return;
-        }
-        self.share_members();
-        self.tell(What::PeerJoined { peer, address });
-        self.ask_rounds(peer);
-        let now = Instant::now();
-        self.catch_up_at = self.catch_up_at.min(now + CATCH_UP_AGAIN);
-        self.walk_pause = WALK_LEAST;
-        let soon = now + WALK_SOON;
-        self.walk_at = Some(self.walk_at.map_or(soon, |at| at.min(soon)));
-    }
-
-    fn left(&mut self, peer: PeerId) {
-        let Some(known) = self.peers.left(&peer) else {
-            return;
-        };
-        let foreign = matches!(known.standing, Standing::Foreign(_));
-        self.dialer.lost(&peer, foreign, Instant::now());
-        self.catch_up.forget(&peer);
-        if known.standing == Standing::Member {
-            self.share_members();
-            self.tell(What::PeerLeft {
-                peer,
-                address: known.remote.to_string(),
-            });
-        }
-    }
-
-    fn share_members(&self) {
-        *self
-            .shared
-            .members
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = self.peers.members().collect();
-    }
-
-    fn tell(&self, what: What) {
-        self.shared.queue.offer(Event {
-            at_ms: now_ms(),
-            what,
-        });
-    }
-
-    /// Look for further peers: a Kademlia walk to a random place.
-    fn walk(&mut self, now: Instant) {
-        if self.peers.members().count() < ENOUGH_PEERS {
-            self.swarm
-                .behaviour_mut()
-                .kad
-                .get_closest_peers(PeerId::random());
-        }
-        self.walk_at = Some(now + self.walk_pause);
-        self.walk_pause = (self.walk_pause * 2).min(WALK_MOST);
-    }
-
-    fn found(&mut self, found: Vec<kad::PeerInfo>) {
-        let mut wanted = ENOUGH_PEERS.saturating_sub(self.peers.members().count());
-        for info in found {
-            if wanted == 0 {
-                return;
-            }
-            if info.peer_id == *self.swarm.local_peer_id() || self.peers.is_connected(&info.peer_id)
-            {
-                continue;
-            }
-            wanted -= 1;
-            let options = DialOpts::peer_id(info.peer_id)
-                .condition(PeerCondition::DisconnectedAndNotDialing)
-                .addresses(info.addrs.into_iter().take(MAX_ADDRESSES).collect())
-                .build();
-            // One of many: others will do if it can't be reached.
-            let _ = self.swarm.dial(options);
-        }
-    }
-
-    // ---- bodies ----
-
-    fn fetch(&mut self, header: Arc<Header>, deadline: Instant) {
-        let hash = *header.hash();
-        let held = {
-            let records = self.shared.records.lock();
-            match records.get(&hash) {
-                Some(entry) if entry.delivered => return,
-                Some(entry) => entry.body.is_some(),
-                None => false,
-            }
-        };
-        let now = Instant::now();
-        let fetch = self
-            .fetches
-            .entry(hash)
-            .or_insert_with(|| Fetch::new(header, deadline, now));
-        fetch.deadline = fetch.deadline.max(deadline);
-        if held {
-            self.submit(Job::Deliver(hash));
-        } else {
-            self.start_fetches();
-        }
-    }
-
-    fn start_fetches(&mut self) {
-        let now = Instant::now();
-        let active = self.fetches.values().filter(|f| f.is_active()).count();
-        if active >= MAX_PULLS || self.fetches.is_empty() || self.shared.queue.is_crowded() {
-            return;
-        }
-        let idle: Vec<Hash> = self
-            .fetches
-            .iter()
-            .filter(|(_, fetch)| fetch.is_idle(now))
-            .map(|(hash, _)| *hash)
-            .take(MAX_PULLS - active)
-            .collect();
-        for hash in idle {
-            let candidates = self.candidates(&hash);
-            if let Some(fetch) = self.fetches.get_mut(&hash) {
-                let next = fetch.start(candidates, now);
-                self.pursue(hash, next);
-            }
-        }
-    }
-
-    /// Who may have a body, the likeliest first: its author, those who passed the header on, others.
-    fn candidates(&self, hash: &Hash) -> Vec<PeerId> {
-        let mut out: Vec<PeerId> = Vec::new();
-        {
-            let records = self.shared.records.lock();
-            if let Some(entry) = records.get(hash) {
-                out.extend(author_id(&entry.header));
-                out.extend(entry.providers.iter());
-            }
-        }
-        // Each body starts at another peer, so that one peer isn't asked for all.
-        let mut others: Vec<PeerId> = self.peers.members().collect();
-        let len = others.len().max(1);
-        others.rotate_left(usize::from(hash[0]) % len);
-        out.extend(others.into_iter().take(ENOUGH_PEERS));
-        let mut seen = HashSet::new();
-        out.retain(|peer| self.peers.is_member(peer) && seen.insert(*peer));
-        out
-    }
-
-    fn pursue(&mut self, hash: Hash, next: Next) {
-        match next {
-            Next::Wait => {}
-            Next::Ask(peer, offsets) => {
-                for offset in offsets {
-                    let request = Request::Body {
-                        record: hash,
-                        offset,
-                    };
-                    self.ask(&peer, request, Purpose::Chunk(hash, offset));
-                }
-            }
-            Next::Check(peer, body) => self.submit(Job::Fetched(hash, body, peer)),
-        }
-    }
-
-    fn fetch_failed(&self, fetch: Fetch, detail: String) {
-        self.shared.queue.push(Event {
-            at_ms: now_ms(),
-            what: What::FetchFailed {
-                header: fetch.header,
-                detail,
-            },
-        });
-    }
-
-    // ---- requests ----
-
-    fn ask(&mut self, peer: &PeerId, request: Request, purpose: Purpose) {
-        let id = self.swarm.behaviour_mut().pull.send_request(peer, request);
-        self.requests.insert(id, purpose);
-    }
-
-    fn ask_rounds(&mut self, peer: PeerId) {
-        let Some(rounds) = self.rules.rounds(now_ms()) else {
-            return;
-        };
-        let newest = *rounds.end();
-        for round in newest.saturating_sub(1)..=newest {
-            self.ask(&peer, Request::Round(round), Purpose::CatchUp);
-        }
-    }
-
-    fn ask_headers(&mut self, peer: PeerId) {
-        let wanted = {
-            let records = self.shared.records.lock();
-            self.catch_up
-                .next(&peer, |hash| records.get(hash).is_some())
-        };
-        if !wanted.is_empty() {
-            self.ask(&peer, Request::Headers(wanted), Purpose::CatchUp);
-        }
-    }
-
-    fn request_event(&mut self, event: request_response::Event<Request, Response>) {
-        match event {
-            request_response::Event::Message {
-                peer,
-                message:
-                    request_response::Message::Request {
-                        request_id,
-                        request,
-                        channel,
-                    },
-                ..
-            } => {
-                let response = if self.serving.len() >= MAX_SERVING {
-                    Response::Busy
-                } else {
-                    serve::answer(&self.shared.records, &request)
-                };
-                let sent = self
-                    .swarm
-                    .behaviour_mut()
-                    .pull
-                    .send_response(channel, response);
-                if sent.is_ok() && self.peers.is_connected(&peer) {
-                    self.serving.insert(request_id);
-                }
-            }
-            request_response::Event::Message {
-                peer,
-                message:
-                    request_response::Message::Response {
-                        request_id,
-                        response,
-                    },
-                ..
-            } => self.answered(peer, request_id, response),
-            request_response::Event::OutboundFailure {
-                peer, request_id, ..
-            } => match self.requests.remove(&request_id) {
-                Some(Purpose::Chunk(hash, _)) => self.refused(hash, peer, "doesn't answer"),
-                Some(Purpose::CatchUp) => self.catch_up.forget(&peer),
-                None => {}
-            },
-            request_response::Event::InboundFailure { request_id, .. }
-            | request_response::Event::ResponseSent { request_id, .. } => {
-                self.serving.remove(&request_id);
-            }
-        }
-    }
-
-    fn answered(&mut self, peer: PeerId, id: OutboundRequestId, response: Response) {
-        match (self.requests.remove(&id), response) {
-            (Some(Purpose::Chunk(hash, offset)), Response::Chunk(bytes)) => {
-                if let Some(fetch) = self.fetches.get_mut(&hash) {
-                    let next = fetch.chunk(peer, offset, bytes, Instant::now());
-                    self.pursue(hash, next);
-                }
-            }
-            (Some(Purpose::Chunk(hash, _)), response) => {
-                let why = match response {
-                    Response::Busy => "is busy",
-                    Response::Sealed => "hasn't revealed it yet",
-                    Response::Unknown => "doesn't have it",
-                    _ => "gave something else",
-                };
-                self.refused(hash, peer, why);
-            }
-            (Some(Purpose::CatchUp), Response::Hashes(hashes)) => {
-                let missing: Vec<Hash> = {
-                    let records = self.shared.records.lock();
-                    hashes
-                        .into_iter()
-                        .filter(|hash| records.get(hash).is_none())
-                        .collect()
-                };
-                self.catch_up.add(peer, missing.into_iter());
-                self.ask_headers(peer);
-            }
-            (Some(Purpose::CatchUp), Response::Records(known)) => {
-                let at_ms = now_ms();
-                for bytes in known {
-                    let source = Source {
-                        peer,
-                        message: None,
-                        at_ms,
-                    };
-                    self.submit(Job::Known(bytes, source));
-                }
-                self.ask_headers(peer);
-            }
-            _ => {}
-        }
-    }
-
-    fn refused(&mut self, hash: Hash, peer: PeerId, why: &str) {
-        if let Some(fetch) = self.fetches.get_mut(&hash) {
-            let next = fetch.refused(peer, why, Instant::now());
-            self.pursue(hash, next);
-        }
-    }
-
-    // ---- events ----
-
     fn event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.gossip_event(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Pull(event)) => self.request_event(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
-                peer_id,
-                info,
-                ..
-            })) => self.identified(peer_id, &info),
-            SwarmEvent::Behaviour(BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed {
-                result: kad::QueryResult::GetClosestPeers(result),
-                ..
-            })) => self.found(match result {
-                Ok(found) => found.peers,
-                Err(kad::GetClosestPeersError::Timeout { peers, .. }) => peers,
-            }),
+            SwarmEvent::Behaviour(event) => self.protocol_event(event),
             SwarmEvent::ConnectionEstablished {
                 peer_id,
                 connection_id,
@@ -701,14 +339,17 @@ impl Node {
             } => {
                 let remote = endpoint.get_remote_address().clone();
                 self.dialer.connected(connection_id, peer_id);
+                self.came_in(&peer_id, &endpoint);
+                let dialled = endpoint.is_dialer();
                 self.peers
-                    .connected(peer_id, remote, endpoint.is_dialer(), Instant::now());
+                    .connected(peer_id, connection_id, remote, dialled, Instant::now());
+                self.share_members();
             }
             SwarmEvent::ConnectionClosed {
                 peer_id,
-                num_established: 0,
+                connection_id,
                 ..
-            } => self.left(peer_id),
+            } => self.left(peer_id, connection_id),
             SwarmEvent::OutgoingConnectionError {
                 connection_id,
                 peer_id,
@@ -722,80 +363,76 @@ impl Node {
                     self.swarm.behaviour_mut().kad.remove_peer(&peer);
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => self.listening(|all| all.push(address)),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                self.offer(&address);
+                self.listening(|all| {
+                    if !all.contains(&address) {
+                        all.push(address);
+                    }
+                });
+            }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.listening(|all| all.retain(|other| *other != address));
             }
-            _ => {}
-        }
-    }
-
-    fn listening(&self, change: impl FnOnce(&mut Vec<Multiaddr>)) {
-        change(
-            &mut self
-                .shared
-                .listening
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-    }
-
-    fn gossip_event(&mut self, event: gossipsub::Event) {
-        match event {
-            gossipsub::Event::Message {
-                propagation_source,
-                message_id,
-                message,
-            } => {
-                let source = Source {
-                    peer: propagation_source,
-                    message: Some(message_id),
-                    at_ms: now_ms(),
-                };
-                let bytes = Bytes::from(message.data);
-                self.submit(if message.topic == self.records_topic {
-                    Job::Announcement(bytes, source)
-                } else {
-                    Job::Reveal(bytes, source)
-                });
+            SwarmEvent::ListenerClosed { listener_id, .. } => self.listener_closed(listener_id),
+            SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
+                self.tell_reachability();
             }
-            gossipsub::Event::Subscribed { .. } => self.outbox.unpark(),
-            gossipsub::Event::SlowPeer {
-                failed_messages, ..
-            } => add(
-                &self.shared.counters.unsent,
-                (failed_messages.priority + failed_messages.non_priority) as u64,
-            ),
             _ => {}
         }
     }
-}
 
-fn author_id(header: &Header) -> Option<PeerId> {
-    let key = identity::ed25519::PublicKey::try_from_bytes(&header.fields().author).ok()?;
-    Some(identity::PublicKey::from(key).to_peer_id())
-}
-
-/// The innermost cause of a failed dial: what stands around it only says that dialling failed.
-fn cause(error: &DialError) -> String {
-    if let DialError::Transport(attempts) = error
-        && let Some((_, error)) = attempts.first()
-    {
-        return innermost(error);
+    /// Name a listen address to those that this node serves as a relay.
+    fn offer(&mut self, address: &Multiaddr) {
+        if self.tells_listen_addresses && !is_relayed(address) {
+            self.swarm.add_external_address(address.clone());
+        }
     }
-    innermost(error)
-}
 
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    if let Some(io) = error.downcast_ref::<std::io::Error>()
-        && let Some(inner) = io.get_ref()
-    {
-        return innermost(inner);
+    fn protocol_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Gossip(event) => self.gossip_event(event),
+            BehaviourEvent::Pull(event) => self.request_event(event),
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.identified(peer_id, &info);
+            }
+            BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed {
+                result: kad::QueryResult::GetClosestPeers(result),
+                ..
+            }) => match result {
+                Ok(found) => self.found(&found.peers),
+                Err(kad::GetClosestPeersError::Timeout { peers, .. }) => self.found(&peers),
+            },
+            BehaviourEvent::Ping(ping::Event { peer, result, .. }) => {
+                self.pinged(peer, result.is_ok());
+            }
+            BehaviourEvent::Mdns(event) => self.neighbours(event),
+            BehaviourEvent::Candidates(event) => self.tested(&event),
+            BehaviourEvent::Upnp(event) => self.router(event),
+            BehaviourEvent::RelayClient(event) => self.relay_event(&event),
+            BehaviourEvent::HolePunch(event) => self.hole_punched(&event),
+            _ => {}
+        }
     }
-    error.source().map_or_else(|| error.to_string(), innermost)
-}
 
-/// A peer's text, safe to show: no control characters, and not long.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(100).collect()
+    fn pinged(&mut self, peer: PeerId, answered: bool) {
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        known.unanswered = if answered { 0 } else { known.unanswered + 1 };
+        if known.unanswered >= MAX_UNANSWERED {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
+    fn share_members(&self) {
+        *lock(&self.shared.links) = self.peers.links();
+    }
+
+    fn tell(&self, what: What) {
+        self.shared.queue.offer(Event {
+            at_ms: now_ms(),
+            what,
+        });
+    }
 }

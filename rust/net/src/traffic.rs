@@ -1,4 +1,4 @@
-//! Counting of the bytes on the wire, after encryption.
+//! Counting of the bytes on the wire: over TCP after encryption, over QUIC what its streams carry.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 
 use crate::counters::{Counters, add};
 
@@ -60,5 +61,56 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+/// A connection whose streams are counted.
+pub(crate) struct CountedMuxer<M> {
+    pub(crate) muxer: M,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl<M> CountedMuxer<M> {
+    fn counted<S, E>(&self, stream: Poll<Result<S, E>>) -> Poll<Result<Counted<S>, E>> {
+        stream.map_ok(|stream| Counted {
+            stream,
+            counters: Arc::clone(&self.counters),
+        })
+    }
+}
+
+impl<M> StreamMuxer for CountedMuxer<M>
+where
+    M: StreamMuxer + Unpin,
+    M::Substream: Unpin,
+{
+    type Substream = Counted<M::Substream>;
+    type Error = M::Error;
+
+    fn poll_inbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Self::Substream, Self::Error>> {
+        let stream = Pin::new(&mut self.muxer).poll_inbound(cx);
+        self.counted(stream)
+    }
+
+    fn poll_outbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Self::Substream, Self::Error>> {
+        let stream = Pin::new(&mut self.muxer).poll_outbound(cx);
+        self.counted(stream)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Pin::new(&mut self.muxer).poll_close(cx)
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
+        Pin::new(&mut self.muxer).poll(cx)
     }
 }

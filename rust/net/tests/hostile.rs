@@ -36,9 +36,8 @@ fn open(seed: u8, peers: Vec<String>) -> Endpoint {
         author_quota: 16 << 20,
     };
     let config = Config {
-        rules,
-        listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
         peers,
+        ..Config::new(rules)
     };
     Endpoint::open(&Identity::from_seed(&[seed; 32]), config, None).expect("opens")
 }

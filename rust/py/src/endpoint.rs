@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::PyMemoryView;
 use rlswarm_net::{CommandError, Config, OpenError, What};
 use rlswarm_proto::admission::Rules;
-use rlswarm_proto::body;
+use rlswarm_proto::body as records;
 
+use crate::body::Body;
 use crate::convert::hash;
-use crate::errors::{AddressError, NetworkError, PortInUseError};
+use crate::errors::{
+    AddressError, KeyFileError, NetworkError, NoPeers, PortInUseError, QueueFull, TooLarge,
+};
 use crate::identity::Identity;
 use crate::records::{Header, Record};
 
@@ -18,6 +22,7 @@ fn open_error(error: OpenError) -> PyErr {
     match error {
         OpenError::Address(text) => AddressError::new_err(text),
         OpenError::PortInUse(_) => PortInUseError::new_err(error.to_string()),
+        OpenError::SwarmKey(text) => KeyFileError::new_err(text),
         OpenError::Network(text) => NetworkError::new_err(text),
     }
 }
@@ -25,6 +30,10 @@ fn open_error(error: OpenError) -> PyErr {
 fn command_error(error: CommandError) -> PyErr {
     match error {
         CommandError::Address(text) => AddressError::new_err(text),
+        CommandError::NoPeerId(_) => AddressError::new_err(error.to_string()),
+        CommandError::QueueFull => QueueFull::new_err(error.to_string()),
+        CommandError::NoPeers => NoPeers::new_err(error.to_string()),
+        CommandError::TooLarge(_) => TooLarge::new_err(error.to_string()),
         error => NetworkError::new_err(error.to_string()),
     }
 }
@@ -46,6 +55,7 @@ impl Event {
             What::PeerLeft { .. } => "peer_left",
             What::OtherSwarm { .. } => "other_swarm",
             What::Unreachable { .. } => "unreachable",
+            What::Reachability { .. } => "reachability",
         }
     }
 
@@ -61,9 +71,10 @@ impl Event {
             | What::PeerJoined { peer, .. }
             | What::PeerLeft { peer, .. }
             | What::OtherSwarm { peer, .. } => peer.to_string(),
-            What::Body { .. } | What::FetchFailed { .. } | What::Unreachable { .. } => {
-                String::new()
-            }
+            What::Body { .. }
+            | What::FetchFailed { .. }
+            | What::Unreachable { .. }
+            | What::Reachability { .. } => String::new(),
         }
     }
 
@@ -79,12 +90,14 @@ impl Event {
         }
     }
 
+    /// A view of the bytes where they lie; it keeps them alive.
     #[getter]
-    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        match &self.inner.what {
-            What::Body { body, .. } => PyBytes::new(py, body),
-            _ => PyBytes::new(py, &[]),
-        }
+    fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let bytes = match &self.inner.what {
+            What::Body { body, .. } => body.clone(),
+            _ => Bytes::new(),
+        };
+        PyMemoryView::from(Bound::new(py, Body { bytes })?.as_any())
     }
 
     #[getter]
@@ -92,7 +105,8 @@ impl Event {
         match &self.inner.what {
             What::FetchFailed { detail, .. }
             | What::OtherSwarm { detail, .. }
-            | What::Unreachable { detail } => detail,
+            | What::Unreachable { detail }
+            | What::Reachability { detail, .. } => detail,
             What::PeerJoined { address, .. } | What::PeerLeft { address, .. } => address,
             What::Header { .. } | What::Body { .. } => "",
         }
@@ -100,6 +114,22 @@ impl Event {
 
     fn __repr__(&self) -> String {
         format!("Event({}, {} {})", self.kind(), self.peer(), self.detail())
+    }
+}
+
+#[pyclass(frozen, get_all, module = "rlswarm._core")]
+pub(crate) struct Link {
+    peer: String,
+    address: String,
+    relayed: bool,
+    dialled: bool,
+}
+
+#[pymethods]
+impl Link {
+    fn __repr__(&self) -> String {
+        let way = if self.relayed { "relayed" } else { "direct" };
+        format!("Link({} at {}, {way})", self.peer, self.address)
     }
 }
 
@@ -136,10 +166,12 @@ impl Endpoint {
 impl Endpoint {
     #[new]
     #[pyo3(signature = (identity, swarm, *, genesis_ms, round_ms,
-        listen = vec!["/ip4/127.0.0.1/tcp/0".to_owned()], peers = vec![], staleness_rounds = 4,
-        clock_offset_ms = 5000, max_body_stored = 4 << 20, max_body_raw = 16 << 20,
-        author_quota = 16 << 20, wake = None))]
-    #[allow(clippy::too_many_arguments)] // keyword-only in Python
+        listen = vec!["/ip4/127.0.0.1/tcp/0".to_owned()], peers = vec![], known = vec![],
+        public_addresses = vec![], swarm_key = None, relay = false, mdns = false, upnp = false,
+        blocked = vec![], memory_limit = None, staleness_rounds = 4, clock_offset_ms = 5000,
+        max_body_stored = 4 << 20, max_body_raw = 16 << 20, author_quota = 16 << 20,
+        wake = None))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // keyword-only in Python
     fn new(
         py: Python<'_>,
         identity: &Identity,
@@ -148,6 +180,14 @@ impl Endpoint {
         round_ms: u64,
         listen: Vec<String>,
         peers: Vec<String>,
+        known: Vec<String>,
+        public_addresses: Vec<String>,
+        swarm_key: Option<String>,
+        relay: bool,
+        mdns: bool,
+        upnp: bool,
+        blocked: Vec<String>,
+        memory_limit: Option<usize>,
         staleness_rounds: u64,
         clock_offset_ms: u64,
         max_body_stored: u32,
@@ -173,6 +213,14 @@ impl Endpoint {
             },
             listen,
             peers,
+            known,
+            public_addresses,
+            swarm_key,
+            relay,
+            mdns,
+            upnp,
+            blocked,
+            memory_limit,
         };
         let wake = wake.map(|callable| Box::new(move || call(&callable)) as Box<dyn Fn() + Send>);
         let inner = py
@@ -198,13 +246,56 @@ impl Endpoint {
         Ok(self.open()?.peers())
     }
 
+    fn links(&self) -> PyResult<Vec<Link>> {
+        let links = self.open()?.links().into_iter();
+        Ok(links
+            .map(|link| Link {
+                peer: link.peer,
+                address: link.address,
+                relayed: link.relayed,
+                dialled: link.dialled,
+            })
+            .collect())
+    }
+
+    fn reachability(&self) -> PyResult<(&'static str, String)> {
+        let (verdict, detail) = self.open()?.reachability();
+        Ok((verdict.word(), detail))
+    }
+
+    fn met(&self) -> PyResult<Vec<(Vec<String>, u64)>> {
+        Ok(self.open()?.met())
+    }
+
+    fn learn(&self, peer: &str, addresses: Vec<String>) -> PyResult<()> {
+        self.open()?.learn(peer, &addresses).map_err(command_error)
+    }
+
+    fn set_standing(&self, peer: &str, standing: f64) -> PyResult<()> {
+        self.open()?
+            .set_standing(peer, standing)
+            .map_err(command_error)
+    }
+
+    fn block(&self, peer: &str) -> PyResult<()> {
+        self.open()?.block(peer).map_err(command_error)
+    }
+
+    fn unblock(&self, peer: &str) -> PyResult<()> {
+        self.open()?.unblock(peer).map_err(command_error)
+    }
+
+    fn blocked(&self) -> PyResult<Vec<String>> {
+        Ok(self.open()?.blocked())
+    }
+
     fn dial(&self, address: &str) -> PyResult<()> {
         self.open()?.dial(address).map_err(command_error)
     }
 
     fn announce(&self, py: Python<'_>, record: &Record) -> PyResult<()> {
         let endpoint = self.open()?;
-        let record = body::Record {
+        let record = records::Record {
             header: (*record.header).clone(),
             stored: record.stored.clone(),
         };

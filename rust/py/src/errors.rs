@@ -19,7 +19,7 @@ create_exception!(
     rlswarm._core,
     AddressError,
     CoreError,
-    "Text that is not a usable multiaddress."
+    "Text that is not a usable multiaddress or PeerId."
 );
 create_exception!(
     rlswarm._core,
@@ -38,4 +38,22 @@ create_exception!(
     NetworkError,
     CoreError,
     "The endpoint can't do what was asked (closed, queue full, body unknown)."
+);
+create_exception!(
+    rlswarm._core,
+    QueueFull,
+    NetworkError,
+    "The network is slower than the caller: try again soon."
+);
+create_exception!(
+    rlswarm._core,
+    NoPeers,
+    NetworkError,
+    "No peer is connected: try again when one has joined."
+);
+create_exception!(
+    rlswarm._core,
+    TooLarge,
+    NetworkError,
+    "A record is larger than the swarm allows, or its author's share of the round is spent."
 );

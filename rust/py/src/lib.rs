@@ -4,6 +4,7 @@
 // PyO3 hands arguments over by value.
 #![allow(clippy::needless_pass_by_value)]
 
+mod body;
 mod convert;
 mod endpoint;
 mod errors;
@@ -17,10 +18,11 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::endpoint::{Endpoint, Event};
+    use crate::endpoint::{Endpoint, Event, Link};
     #[pymodule_export]
     use crate::errors::{
-        AddressError, CoreError, KeyFileError, NetworkError, PortInUseError, RecordError,
+        AddressError, CoreError, KeyFileError, NetworkError, NoPeers, PortInUseError, QueueFull,
+        RecordError, TooLarge,
     };
     #[pymodule_export]
     use crate::functions::{
