@@ -93,3 +93,15 @@ class ReceiptError(RlswarmError):
     """A receipt can't be made, or does not hold."""
 
     exit_code = 15
+
+
+class NotRunningError(RlswarmError):
+    """No node runs in the home asked for."""
+
+    exit_code = 18
+
+
+class DoctorError(RlswarmError):
+    """`rlswarm doctor` found something that would stop a node."""
+
+    exit_code = 19

@@ -68,6 +68,7 @@ class NodeProcess:
                 python,
                 *("-m", "rlswarm", "node", "start", "--json", "--threads", "1"),
                 *("--home", str(home), "--swarm", str(manifest)),
+                *(() if "--listen" in arguments else ("--listen", "/ip4/127.0.0.1/tcp/0")),
                 *arguments,
             ],
             stdout=subprocess.PIPE,

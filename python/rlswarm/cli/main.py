@@ -47,6 +47,7 @@ class LazyGroup(click.Group):
         "receipt": ("rlswarm.cli.receipt:receipt", "Prove what a round counted of a peer."),
         "keys": ("rlswarm.cli.keys:keys", "The node's identity."),
         "model": ("rlswarm.cli.model:model", "The models here, and what training made of them."),
+        "doctor": ("rlswarm.cli.doctor:doctor", "Whether a node would do well here, and why not."),
         "env": ("rlswarm.cli.env:env", "The environments that tasks come from."),
         "bench": ("rlswarm.cli.bench:bench", "Measurements beside the nearest peers."),
     },

@@ -1,5 +1,6 @@
-"""``rlswarm node``: start a node."""
+"""``rlswarm node``: start a node, see how it does, and choose whom it talks to."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,15 @@ import click
 
 @click.group()
 def node() -> None:
-    """Start a node of a swarm."""
+    """Start a node of a swarm, and see how it does."""
+
+
+HOME = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="RLSWARM_HOME",
+    help="Folder of the node.",
+)
 
 
 @node.command()
@@ -34,11 +43,31 @@ def node() -> None:
 @click.option(
     "--listen",
     multiple=True,
-    default=("/ip4/127.0.0.1/tcp/0",),
-    show_default=True,
     metavar="MULTIADDR",
-    help="Where to listen for peers.",
+    help="Where to listen for peers [default: all interfaces, TCP and QUIC].",
 )
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    envvar="RLSWARM_PORT",
+    help="Port to listen on [default: a free one, kept in the home].",
+)
+@click.option(
+    "--public-address",
+    "public_addresses",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="Where anyone can reach this node, e.g. /dns4/NAME/tcp/PORT.",
+)
+@click.option(
+    "--swarm-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="RLSWARM_SWARM_KEY",
+    help="Key file of a private swarm; TCP only [default: swarm.key in the home, if there].",
+)
+@click.option("--relay", is_flag=True, help="Pass on connections for nodes behind a NAT.")
+@click.option("--mdns/--no-mdns", default=True, help="Find peers on the local network.")
+@click.option("--upnp/--no-upnp", default=True, help="Ask the router to forward the port.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads of the worker.")
 @click.option(
     "--memory",
@@ -81,6 +110,12 @@ def start(
     model: str | None,
     peers: tuple[str, ...],
     listen: tuple[str, ...],
+    port: int | None,
+    public_addresses: tuple[str, ...],
+    swarm_key: Path | None,
+    relay: bool,
+    mdns: bool,
+    upnp: bool,
     threads: int,
     memory: int,
     dtype: Literal["float32", "bfloat16"] | None,
@@ -106,6 +141,12 @@ def start(
             model=model,
             peers=list(peers),
             listen=list(listen),
+            port=port,
+            public_addresses=list(public_addresses),
+            swarm_key=swarm_key,
+            relay=relay,
+            mdns=mdns,
+            upnp=upnp,
             threads=threads,
             memory_bytes=memory * 1_000_000,
             dtype=dtype or "",
@@ -118,3 +159,69 @@ def start(
             hold=hold,
         )
     )
+
+
+@node.command()
+@HOME
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def status(home: Path | None, as_json: bool) -> None:
+    """How the node that runs here does: peers, addresses, and whether others can reach it."""
+    import msgspec
+
+    from rlswarm.errors import NotRunningError
+    from rlswarm.node.home import default_home
+    from rlswarm.node.housekeeping import read_status
+
+    place = home or default_home()
+    found = read_status(place)
+    if found is None:
+        raise NotRunningError(f"no node runs in {place}; start one with `rlswarm node start`")
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    click.echo(f"{found.name} ({found.peer_id}), process {found.pid}")
+    click.echo(f"swarm      {found.swarm_name} ({found.swarm[:16]})")
+    click.echo(f"round      {'none yet' if found.round is None else found.round}")
+    click.echo(f"reachable  {found.reachability}: {found.reachability_reason}")
+    for label, lines in (
+        ("address", found.addresses),
+        (
+            "peer",
+            [f"{p.name} at {p.address}{' (relayed)' if p.relayed else ''}" for p in found.peers],
+        ),
+        ("blocked", found.blocked),
+    ):
+        for text in lines:
+            click.echo(f"{label:<11}{text}")
+    if not found.peers:
+        click.echo("peer       none: it trains alone and keeps trying")
+
+
+@node.command()
+@click.argument("peer_ids", nargs=-1, required=True, metavar="PEERID...")
+@HOME
+def block(peer_ids: tuple[str, ...], home: Path | None) -> None:
+    """Never talk to these peers; a running node hangs up within seconds."""
+    _change_blocked(home, lambda before: [*before, *(p for p in peer_ids if p not in before)])
+
+
+@node.command()
+@click.argument("peer_ids", nargs=-1, required=True, metavar="PEERID...")
+@HOME
+def unblock(peer_ids: tuple[str, ...], home: Path | None) -> None:
+    """Talk to these peers again."""
+    _change_blocked(home, lambda before: [p for p in before if p not in peer_ids])
+
+
+def _change_blocked(home: Path | None, change: Callable[[list[str]], list[str]]) -> None:
+    from rlswarm.errors import StorageError
+    from rlswarm.network.peer_files import load_blocked, save_blocked
+    from rlswarm.node.attachment import blocked_file
+    from rlswarm.node.home import default_home
+
+    file = blocked_file(home or default_home())
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_blocked(file, change(list(load_blocked(file))))
+    except OSError as error:
+        raise StorageError(f"{file} can't be changed: {error.strerror}") from None

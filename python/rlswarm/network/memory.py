@@ -102,6 +102,12 @@ class MemoryTransport:
     def peers(self) -> list[str]:
         return [port.peer_id for port in self._network.reachable(self._peer_id)]
 
+    def reachability(self) -> tuple[str, str]:
+        return "local", "everybody is in this process"
+
+    def learn(self, peer_id: str, addresses: list[str]) -> None:
+        """There is nothing to learn: everyone is in reach, or cut off."""
+
     def deliver(self, arrival: Arrival) -> None:
         self._arrived.put_nowait(arrival)
 

@@ -22,12 +22,22 @@ INLINE = 16 << 10
 BINDING = 8
 """The record kind of statements about peer keys and accounts."""
 
+STATUS = 9
+"""The record kind of where a node is found."""
+
 
 class Arrival(msgspec.Struct, frozen=True):
     """Something that came from the network, already verified."""
 
     kind: Literal[
-        "header", "body", "fetch_failed", "peer_joined", "peer_left", "other_swarm", "unreachable"
+        "header",
+        "body",
+        "fetch_failed",
+        "peer_joined",
+        "peer_left",
+        "other_swarm",
+        "unreachable",
+        "reachability",
     ]
     at: float
     """Unix seconds by the local clock."""
@@ -52,6 +62,14 @@ class Transport(Protocol):
 
     def peers(self) -> list[str]:
         """PeerIds of the peers of this swarm that are connected now."""
+        ...
+
+    def reachability(self) -> tuple[str, str]:
+        """Whether others can reach this node, in one word and in a sentence that says why."""
+        ...
+
+    def learn(self, peer_id: str, addresses: list[str]) -> None:
+        """Note where a peer says that it is found, in a record that it signed."""
         ...
 
     def announce(self, record: Record) -> None:

@@ -7,10 +7,19 @@ from rlswarm.config.manifest import Manifest
 from rlswarm.game.round import Round
 from rlswarm.journal.journal import Journal
 from rlswarm.names import animal_name
-from rlswarm.network.transport import BINDING, EVALUATION, INLINE, ROLLOUTS, Arrival, Transport
+from rlswarm.network.transport import (
+    BINDING,
+    EVALUATION,
+    INLINE,
+    ROLLOUTS,
+    STATUS,
+    Arrival,
+    Transport,
+)
 from rlswarm.node.bindings import Bindings
 from rlswarm.node.clock import Clock
 from rlswarm.node.evaluating import Evaluator
+from rlswarm.node.presence import Presence
 from rlswarm.node.report import Report
 from rlswarm.node.rounds import Rounds
 
@@ -24,6 +33,7 @@ class Intake:
         rounds: Rounds,
         *,
         bindings: Bindings,
+        presence: Presence,
         evaluator: Evaluator,
         transport: Transport,
         journal: Journal,
@@ -33,6 +43,7 @@ class Intake:
         self._manifest = manifest
         self._rounds = rounds
         self._bindings = bindings
+        self._presence = presence
         self._evaluator = evaluator
         self._transport = transport
         self._journal = journal
@@ -61,6 +72,8 @@ class Intake:
         elif arrival.kind == "body" and header is not None and header.kind == BINDING:
             self._journal.record(header, arrival.at, in_time=True, own=False, body=arrival.body)
             self._bindings.arrived(header, arrival.body)
+        elif arrival.kind == "body" and header is not None and header.kind == STATUS:
+            self._presence.heard(header, arrival.body)
         elif arrival.kind == "body" and header is not None:
             if (state := self._state_of(header)) is not None:
                 held = state.add_header(header, arrival.at)
@@ -76,6 +89,7 @@ class Intake:
         elif arrival.kind in ("peer_joined", "peer_left"):
             if arrival.kind == "peer_joined":
                 self._bindings.peer_joined()
+                self._presence.peer_joined()
             self._report(
                 arrival.kind,
                 peer_id=arrival.peer,
@@ -93,6 +107,9 @@ class Intake:
                 f"can't reach {arrival.detail}; trying again in the background, going on alone "
                 "until then"
             )
+        elif arrival.kind == "reachability":
+            verdict, sentence = self._transport.reachability()
+            self._report("reachability", verdict=verdict, message=sentence)
 
     def _evaluation_arrived(self, arrival: Arrival, header: Header) -> None:
         if arrival.kind == "header" and header.body_stored > INLINE:

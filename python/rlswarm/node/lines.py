@@ -70,6 +70,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "peer_joined": lambda d: f"peer {d['name']} joined ({d['peers']} now)",
     "peer_left": lambda d: f"peer {d['name']} left ({d['peers']} now)",
+    "reachability": lambda d: d["message"],
     "binding": lambda d: (
         f"peer {d['name']} is {d['state']}" + (f" to {d['account']}" if d["account"] else "")
     ),

@@ -28,6 +28,7 @@ from rlswarm.node.intake import Intake
 from rlswarm.node.judge import Judge
 from rlswarm.node.learning import Learner
 from rlswarm.node.playing import MIN_WINDOW, Player
+from rlswarm.node.presence import Presence
 from rlswarm.node.processes import RestartedError, Scorer, Worker
 from rlswarm.node.report import Observe, Report
 from rlswarm.node.rounds import Rounds
@@ -94,6 +95,7 @@ class Node:
             Domain.of_swarm(self._swarm), statements, author=author, report=self._report
         )
         self._bindings.restore(journal.bodies(BINDING))
+        self._presence = Presence(author, transport)
         self._evaluator = Evaluator(
             manifest,
             identity.public_key,
@@ -107,6 +109,7 @@ class Node:
             manifest,
             self._rounds,
             bindings=self._bindings,
+            presence=self._presence,
             evaluator=self._evaluator,
             transport=transport,
             journal=journal,
@@ -220,6 +223,7 @@ class Node:
         began = self._clock.now()
         self._report("round_opened", state.number, peers=len(self._transport.peers()))
         self._bindings.tell(state.number)
+        self._presence.tell(state.number)
         judged: asyncio.Task[None] | None = None
         for stage, times in enumerate(state.times):
             await self._clock.sleep_until(times.opens)

@@ -24,8 +24,10 @@ from rlswarm.identity.password import unlock
 from rlswarm.identity.typed_data import Domain
 from rlswarm.journal.journal import Journal
 from rlswarm.network.libp2p import Libp2pTransport
+from rlswarm.node.attachment import attach
 from rlswarm.node.clock import SystemClock
 from rlswarm.node.home import Home, default_home
+from rlswarm.node.housekeeping import Housekeeping
 from rlswarm.node.node import Node
 from rlswarm.node.processes import ScorerProcess, WorkerProcess
 from rlswarm.worker.messages import Load
@@ -43,6 +45,12 @@ class StartOptions:
     model: str | None = None
     peers: list[str] | None = None
     listen: list[str] | None = None
+    port: int | None = None
+    public_addresses: list[str] | None = None
+    swarm_key: Path | None = None
+    relay: bool = False
+    mdns: bool = True
+    upnp: bool = True
     threads: int = 0
     memory_bytes: int = 0
     dtype: Literal["", "float32", "bfloat16"] = ""
@@ -114,6 +122,10 @@ async def _live(
     def trouble(sentence: str) -> None:
         tell("trouble", {"message": sentence})
 
+    def observe(event: str, data: dict[str, Any]) -> None:
+        housekeeping.observe(event, data)
+        tell(event, data)
+
     load = Load(
         model=options.model or manifest.model.name,
         checkpoints=str(home.checkpoints),
@@ -140,13 +152,27 @@ async def _live(
             peers = [*peers, *msgspec.json.decode(await gone, type=Go).peers]
             assert options.manifest is not None
             manifest = load_manifest(options.manifest)
-        transport = Libp2pTransport(
-            keys.identity,
-            manifest,
-            listen=options.listen or ["/ip4/127.0.0.1/tcp/0"],
+        network = attach(
+            home.path,
+            # A held node is one of a swarm on one machine.
+            listen=options.listen or (["/ip4/127.0.0.1/tcp/0"] if options.hold else []),
+            port=options.port,
             peers=[*peers, *manifest.bootstrap.addresses],
+            public_addresses=options.public_addresses or [],
+            swarm_key=options.swarm_key,
+            relay=options.relay,
+            mdns=options.mdns,
+            upnp=options.upnp,
+            note=lambda sentence: tell("note", {"message": sentence}),
         )
+        transport = await Libp2pTransport.open(keys.identity, manifest, network)
         stack.push_async_callback(transport.close)
+        housekeeping = Housekeeping(
+            home.path, transport, manifest.swarm_id.hex(), manifest.name, trouble
+        )
+        stack.callback(housekeeping.close)
+        keeping = asyncio.create_task(housekeeping.keep())
+        stack.callback(keeping.cancel)
         journal = Journal(home.journal_file, manifest.swarm_id, trouble)
         stack.callback(journal.close)
         node = Node(
@@ -159,7 +185,7 @@ async def _live(
             clock=SystemClock(),
             load=load,
             statements=_statements(keys, manifest, trouble),
-            observe=tell,
+            observe=observe,
             rounds=options.rounds,
             evaluate=options.evaluate,
             persona=options.persona,

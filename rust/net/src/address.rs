@@ -111,7 +111,7 @@ pub(crate) fn of_peer(
     local: bool,
     private: bool,
 ) -> Option<Multiaddr> {
-    if address.len() > MAX_BYTES || (is_loopback(address) && !local) {
+    if address.len() > MAX_BYTES || (is_loopback(address) && !local) || is_link_local(address) {
         return None;
     }
     if private && address.iter().any(|part| part == Protocol::QuicV1) {
@@ -135,9 +135,24 @@ pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
     ip(address).is_some_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
+/// Whether an address has a meaning only together with the interface that it is reached by.
+fn is_link_local(address: &Multiaddr) -> bool {
+    matches!(ip(address), Some(IpAddr::V6(ip)) if ip.is_unicast_link_local())
+}
+
 /// Whether an address leads through a relay.
 pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+/// How far an address carries, the farthest first: everywhere, everywhere through a relay, or only
+/// inside some network.
+pub(crate) fn distance(address: &Multiaddr) -> u8 {
+    match (is_relayed(address), ip(address)) {
+        (true, _) => 1,
+        (false, Some(_)) if !is_global(address) => 2,
+        (false, _) => 0,
+    }
 }
 
 /// Whether an address is one that the whole internet could reach, were nothing in the way.

@@ -1,7 +1,7 @@
 //! The address book: where peers may be found, and when the next attempt at each is due.
 //!
-//! A peer's own word about its addresses replaces its earlier word; what third parties say only
-//! fills the room that is kept for hearsay, so that nobody can push good addresses out.
+//! A peer's own word about its addresses replaces its earlier word; what third parties say replaces
+//! only what third parties said before, so that nobody can push good addresses out.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,10 +10,8 @@ use libp2p::{Multiaddr, PeerId};
 
 /// The most peers in the book. Those never reached go first, then those not reached for longest.
 const MAX_PEERS: usize = 1024;
-/// Addresses of one peer by its own word.
-pub(crate) const MAX_OWN: usize = 8;
-/// Addresses of one peer by hearsay.
-const MAX_HEARD: usize = 4;
+/// Addresses of one peer by one word.
+pub(crate) const MAX_ADDRESSES: usize = 8;
 const FIRST_DELAY: Duration = Duration::from_secs(2);
 const LAST_DELAY: Duration = Duration::from_secs(300);
 /// How long a peer that turned out to be of another swarm is left alone.
@@ -59,30 +57,22 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Note addresses of `peer`, each with its id at the end.
+    /// Note addresses of `peer`, each with its id at the end, the best first.
     pub(crate) fn learn(
         &mut self,
         peer: PeerId,
-        addresses: Vec<Multiaddr>,
+        mut addresses: Vec<Multiaddr>,
         word: Word,
         now: Instant,
     ) {
         if addresses.is_empty() {
             return;
         }
+        addresses.truncate(MAX_ADDRESSES);
         let entry = self.entry(peer, now);
         match word {
-            Word::Own => {
-                entry.own = addresses;
-                entry.own.truncate(MAX_OWN);
-            }
-            Word::Heard => {
-                for address in addresses {
-                    if entry.heard.len() < MAX_HEARD && !entry.heard.contains(&address) {
-                        entry.heard.push(address);
-                    }
-                }
-            }
+            Word::Own => entry.own = addresses,
+            Word::Heard => entry.heard = addresses,
         }
     }
 
@@ -196,12 +186,10 @@ mod tests {
         let (mut book, now, peer) = (Book::default(), Instant::now(), PeerId::random());
         book.reached(peer, Some(address(1)), now, 5);
         book.learn(peer, vec![address(2)], Word::Own, now);
-        for port in 100..200 {
-            book.learn(peer, vec![address(port)], Word::Heard, now);
-        }
+        book.learn(peer, (100..200).map(address).collect(), Word::Heard, now);
         let known = addresses(&book, &peer);
         assert_eq!(&known[..2], &[address(1), address(2)]);
-        assert_eq!(known.len(), 2 + MAX_HEARD);
+        assert_eq!(known.len(), 2 + MAX_ADDRESSES);
         book.learn(peer, vec![address(3)], Word::Own, now);
         assert!(!addresses(&book, &peer).contains(&address(2)));
         assert_eq!(book.met(9), vec![(addresses(&book, &peer), 5)]);

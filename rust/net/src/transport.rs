@@ -19,8 +19,9 @@ use crate::counters::Counters;
 use crate::error::OpenError;
 use crate::traffic::{Counted, CountedMuxer};
 
-/// How long a connection may take to be set up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may take to be set up: less than the ten seconds in which a peer that tests
+/// an address must answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(7);
 /// Streams that may be open over one connection.
 const MAX_STREAMS: u16 = 256;
 

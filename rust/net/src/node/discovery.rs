@@ -8,11 +8,13 @@ use libp2p::{Multiaddr, PeerId, identify, kad, mdns};
 
 use super::{CATCH_UP_AGAIN, ENOUGH_PEERS, Node, WALK_LEAST, WALK_MOST, WALK_SOON};
 use crate::address::{self, is_loopback, with_peer};
-use crate::book::{MAX_OWN, Word};
+use crate::book::{MAX_ADDRESSES, Word};
 use crate::clock::now_ms;
 use crate::events::What;
 use crate::peers::Membership;
 
+/// Addresses of one peer that are looked at.
+const MAX_LISTED: usize = 64;
 /// Attempts at peers of the address book that may be under way.
 const MAX_ATTEMPTS: usize = 8;
 
@@ -102,11 +104,14 @@ impl Node {
     }
 
     fn usable(&self, peer: PeerId, addresses: &[Multiaddr], local: bool) -> Vec<Multiaddr> {
-        addresses
+        let mut usable: Vec<Multiaddr> = addresses
             .iter()
+            .take(MAX_LISTED)
             .filter_map(|address| address::of_peer(address, peer, local, self.private))
-            .take(MAX_OWN)
-            .collect()
+            .collect();
+        usable.sort_by_key(address::distance);
+        usable.truncate(MAX_ADDRESSES);
+        usable
     }
 
     pub(super) fn identified(&mut self, peer: PeerId, info: &identify::Info) {
