@@ -82,9 +82,10 @@ def test_two_homes_and_a_relay(
         until(lambda: public.peer_id not in one.ask("links"), "the relay to be missed")
         exchange(one, two)
     else:
-        failed = lambda: (
-            one.ask("statistics")["holes_failed"] + two.ask("statistics")["holes_failed"]
-        )  # noqa: E731, E501
+
+        def failed() -> int:
+            return sum(int(home.ask("statistics")["holes_failed"]) for home in (one, two))
+
         until(lambda: failed() > 0, "the attempt to be given up")
         assert not direct(one, two)
         exchange(one, two)

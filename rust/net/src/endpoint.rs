@@ -154,6 +154,7 @@ impl Endpoint {
             public: plan.public,
             private: swarm_key.is_some(),
             relay: config.relay,
+            local: plan.local,
         };
         let node = Node::new(swarm, setup);
         runtime.spawn(async move {
@@ -482,6 +483,7 @@ fn peer_id(text: &str) -> Result<PeerId, CommandError> {
 /// The addresses of a configuration, read.
 struct Plan {
     listen: Vec<Multiaddr>,
+    local: bool,
     dial: Vec<(Multiaddr, Option<PeerId>)>,
     known: Vec<(PeerId, Multiaddr)>,
     public: Vec<Multiaddr>,
@@ -492,12 +494,15 @@ impl Plan {
     fn read(config: &Config, me: PeerId) -> Result<Self, String> {
         let private = config.swarm_key.is_some();
         let dial = |text: &String| address::dial(text, private);
+        let listen = config.listen.iter();
+        let listen: Vec<Multiaddr> = listen
+            .map(|text| address::listen(text, private))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
-            listen: config
-                .listen
+            local: listen
                 .iter()
-                .map(|text| address::listen(text, private))
-                .collect::<Result<_, _>>()?,
+                .all(|address| address::ip(address).is_some_and(|ip| ip.is_loopback())),
+            listen,
             dial: config.peers.iter().map(dial).collect::<Result<_, _>>()?,
             known: config
                 .known

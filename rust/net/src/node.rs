@@ -21,7 +21,7 @@ use rlswarm_proto::admission::Rules;
 use rlswarm_proto::header::Header;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::address::is_relayed;
+use crate::address::{is_loopback, is_relayed};
 use crate::behaviour::{Behaviour, BehaviourEvent, Names};
 use crate::book::{Book, Word};
 use crate::catch_up::CatchUp;
@@ -111,6 +111,8 @@ pub(crate) struct Setup {
     pub(crate) private: bool,
     /// Whether this node passes connections on.
     pub(crate) relay: bool,
+    /// Whether it listens on loopback alone.
+    pub(crate) local: bool,
 }
 
 /// Ways in.
@@ -182,7 +184,7 @@ impl Node {
             walk_pause: WALK_LEAST,
             book: Book::default(),
             met_at: now,
-            reachability: Reachability::default(),
+            reachability: Reachability::new(setup.local),
             relays: HashMap::new(),
             standings: HashMap::new(),
             private: setup.private,
@@ -197,7 +199,7 @@ impl Node {
         for address in &listening {
             node.offer(address);
         }
-        node.listening(|_| {});
+        node.tell_reachability();
         for (peer, address) in setup.known {
             node.learn(peer, &[address], Word::Heard);
         }
@@ -337,12 +339,10 @@ impl Node {
                 endpoint,
                 ..
             } => {
-                let remote = endpoint.get_remote_address().clone();
                 self.dialer.connected(connection_id, peer_id);
                 self.came_in(&peer_id, &endpoint);
-                let dialled = endpoint.is_dialer();
                 self.peers
-                    .connected(peer_id, connection_id, remote, dialled, Instant::now());
+                    .connected(peer_id, connection_id, &endpoint, Instant::now());
                 self.share_members();
             }
             SwarmEvent::ConnectionClosed {
@@ -374,7 +374,11 @@ impl Node {
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.listening(|all| all.retain(|other| *other != address));
             }
-            SwarmEvent::ListenerClosed { listener_id, .. } => self.listener_closed(listener_id),
+            SwarmEvent::ListenerClosed {
+                listener_id,
+                addresses,
+                ..
+            } => self.listener_closed(listener_id, &addresses),
             SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
                 self.tell_reachability();
             }
@@ -384,7 +388,8 @@ impl Node {
 
     /// Name a listen address to those that this node serves as a relay.
     fn offer(&mut self, address: &Multiaddr) {
-        if self.tells_listen_addresses && !is_relayed(address) {
+        let of_use = !is_loopback(address) || self.reachability.is_local();
+        if self.tells_listen_addresses && of_use && !is_relayed(address) {
             self.swarm.add_external_address(address.clone());
         }
     }

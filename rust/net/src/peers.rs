@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
-use crate::address::is_relayed;
 use crate::slow::Lag;
 
 /// How long a connection may stay without saying what it is.
@@ -85,11 +85,12 @@ impl Peers {
         &mut self,
         peer: PeerId,
         id: ConnectionId,
-        remote: Multiaddr,
-        dialled: bool,
+        endpoint: &ConnectedPoint,
         now: Instant,
     ) {
-        let relayed = is_relayed(&remote);
+        let relayed = endpoint.is_relayed();
+        let dialled = endpoint.is_dialer();
+        let remote = endpoint.get_remote_address().clone();
         let entry = self.connected.entry(peer).or_insert(Peer {
             membership: Membership::Unknown(now),
             remote: remote.clone(),
@@ -210,22 +211,30 @@ impl Peers {
 mod tests {
     use super::*;
 
+    fn dialled(address: &str) -> ConnectedPoint {
+        ConnectedPoint::Dialer {
+            address: address.parse().unwrap(),
+            role_override: libp2p::core::Endpoint::Dialer,
+            port_use: libp2p::core::transport::PortUse::Reuse,
+        }
+    }
+
     #[test]
     fn a_direct_connection_replaces_the_relayed_one() {
         let (mut peers, peer, now) = (Peers::default(), PeerId::random(), Instant::now());
         let [relayed, direct] = [1, 2].map(ConnectionId::new_unchecked);
         let relay = PeerId::random();
         let through = format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}");
-        peers.connected(peer, relayed, through.parse().unwrap(), true, now);
+        peers.connected(peer, relayed, &dialled(&through), now);
         assert!(peers.get(&peer).unwrap().is_relayed());
         assert!(peers.superseded(now + RELAYED_FOR * 2).is_empty());
-        let straight: Multiaddr = "/ip4/9.9.9.9/tcp/1".parse().unwrap();
-        peers.connected(peer, direct, straight.clone(), true, now);
+        let straight = "/ip4/9.9.9.9/tcp/1";
+        peers.connected(peer, direct, &dialled(straight), now);
         assert!(!peers.get(&peer).unwrap().is_relayed());
         assert!(peers.superseded(now).is_empty());
         assert_eq!(peers.superseded(now + RELAYED_FOR * 2), vec![relayed]);
         assert!(peers.disconnected(&peer, relayed).is_none());
-        assert_eq!(peers.get(&peer).unwrap().remote, straight);
+        assert_eq!(peers.get(&peer).unwrap().remote.to_string(), straight);
         assert!(peers.disconnected(&peer, direct).is_some());
         assert!(!peers.is_connected(&peer));
     }

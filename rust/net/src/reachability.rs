@@ -2,7 +2,7 @@
 
 use libp2p::{Multiaddr, PeerId};
 
-use crate::address::{is_global, is_loopback, is_relayed};
+use crate::address::is_global;
 
 /// The most addresses remembered of each sort.
 const MAX: usize = 16;
@@ -60,32 +60,23 @@ pub(crate) enum Router {
 /// What was observed so far.
 #[derive(Debug)]
 pub(crate) struct Reachability {
-    listening: Vec<Multiaddr>,
+    local: bool,
     confirmed: Vec<(Multiaddr, Proof)>,
     failed: Vec<(Multiaddr, PeerId)>,
     relays: Vec<PeerId>,
     router: Router,
 }
 
-impl Default for Reachability {
-    fn default() -> Self {
+impl Reachability {
+    /// `local`: it listens on loopback alone.
+    pub(crate) fn new(local: bool) -> Self {
         Self {
-            listening: Vec::new(),
+            local,
             confirmed: Vec::new(),
             failed: Vec::new(),
             relays: Vec::new(),
             router: Router::Unasked,
         }
-    }
-}
-
-impl Reachability {
-    pub(crate) fn listens(&mut self, addresses: &[Multiaddr]) {
-        self.listening = addresses
-            .iter()
-            .filter(|address| !is_relayed(address))
-            .cloned()
-            .collect();
     }
 
     pub(crate) fn confirm(&mut self, address: &Multiaddr, proof: Proof) {
@@ -116,7 +107,7 @@ impl Reachability {
 
     /// Whether it listens on this machine alone.
     pub(crate) fn is_local(&self) -> bool {
-        self.listening.iter().all(is_loopback)
+        self.local
     }
 
     /// Whether anyone can dial it.
@@ -148,7 +139,7 @@ impl Reachability {
             );
             return (Verdict::Relayed, text);
         }
-        if self.is_local() {
+        if self.local {
             let text = "only this machine can reach this node, as it listens on loopback alone";
             return (Verdict::Local, text.to_owned());
         }
@@ -180,13 +171,8 @@ mod tests {
 
     #[test]
     fn says_what_is_known_and_why() {
-        let mut state = Reachability::default();
-        state.listens(&[address("/ip4/127.0.0.1/tcp/1")]);
-        assert_eq!(state.verdict().0, Verdict::Local);
-        state.listens(&[
-            address("/ip4/127.0.0.1/tcp/1"),
-            address("/ip4/10.0.0.2/tcp/1"),
-        ]);
+        assert_eq!(Reachability::new(true).verdict().0, Verdict::Local);
+        let mut state = Reachability::new(false);
         assert_eq!(state.verdict().0, Verdict::Unknown);
         let outside = address("/ip4/8.8.8.8/tcp/1");
         state.fail(&outside, PeerId::random());
@@ -211,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_others_claim_is_bounded() {
-        let mut state = Reachability::default();
+        let mut state = Reachability::new(false);
         for port in 1..1000 {
             state.fail(
                 &address(&format!("/ip4/8.8.8.8/tcp/{port}")),

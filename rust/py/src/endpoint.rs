@@ -171,7 +171,7 @@ impl Endpoint {
         blocked = vec![], memory_limit = None, staleness_rounds = 4, clock_offset_ms = 5000,
         max_body_stored = 4 << 20, max_body_raw = 16 << 20, author_quota = 16 << 20,
         wake = None))]
-    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // keyword-only in Python
+    #[allow(clippy::too_many_arguments)] // keyword-only in Python
     fn new(
         py: Python<'_>,
         identity: &Identity,

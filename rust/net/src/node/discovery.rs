@@ -11,7 +11,7 @@ use crate::address::{self, is_loopback, with_peer};
 use crate::book::{MAX_ADDRESSES, Word};
 use crate::clock::now_ms;
 use crate::events::What;
-use crate::peers::Membership;
+use crate::peers::{Membership, Peer};
 
 /// Addresses of one peer that are looked at.
 const MAX_LISTED: usize = 64;
@@ -156,11 +156,29 @@ impl Node {
         for address in &usable {
             kad.add_address(&peer, address.clone());
         }
+        self.straighten(peer, &usable);
         self.book.learn(peer, usable, Word::Own, now);
         self.book
             .reached(peer, dialled.then(|| address.clone()), now, now_ms());
         self.note_relay(peer, &address, &info.protocols);
         self.joined(peer, address.to_string(), now);
+    }
+
+    /// Dial a peer that came through a relay, if it says that anyone can dial it: it could not dial
+    /// this node, which is no reason to stay with the relay.
+    fn straighten(&mut self, peer: PeerId, usable: &[Multiaddr]) {
+        let straight: Vec<Multiaddr> = usable
+            .iter()
+            .filter(|address| address::distance(address) == 0)
+            .cloned()
+            .collect();
+        if !straight.is_empty() && self.peers.get(&peer).is_some_and(Peer::is_relayed) {
+            let options = DialOpts::peer_id(peer)
+                .condition(PeerCondition::Always)
+                .addresses(straight)
+                .build();
+            let _ = self.swarm.dial(options);
+        }
     }
 
     /// A peer turned out to be a member, perhaps not for the first time.

@@ -37,7 +37,8 @@ impl Node {
         address: &Multiaddr,
         protocols: &[StreamProtocol],
     ) {
-        if !protocols.contains(&relay::HOP_PROTOCOL_NAME) || is_relayed(address) {
+        let straight = self.peers.get(&peer).is_some_and(|peer| !peer.is_relayed());
+        if !protocols.contains(&relay::HOP_PROTOCOL_NAME) || !straight || is_relayed(address) {
             return;
         }
         if self.relays.len() < MAX_RELAYS && !self.relays.contains_key(&peer) {
@@ -93,14 +94,14 @@ impl Node {
         }
     }
 
-    pub(super) fn listener_closed(&mut self, listener: ListenerId) {
+    pub(super) fn listener_closed(&mut self, listener: ListenerId, addresses: &[Multiaddr]) {
         for relay in self.relays.values_mut() {
             if relay.listener == Some(listener) {
                 relay.listener = None;
                 relay.granted = false;
             }
         }
-        self.tell_reachability();
+        self.listening(|all| all.retain(|address| !addresses.contains(address)));
     }
 
     pub(super) fn tested(&mut self, event: &autonat::v2::client::Event) {
@@ -156,12 +157,7 @@ impl Node {
 
     /// The addresses it listens on have changed.
     pub(super) fn listening(&mut self, change: impl FnOnce(&mut Vec<Multiaddr>)) {
-        let listening = {
-            let mut listening = super::lock(&self.shared.listening);
-            change(&mut listening);
-            listening.clone()
-        };
-        self.reachability.listens(&listening);
+        change(&mut super::lock(&self.shared.listening));
         self.tell_reachability();
     }
 
