@@ -16,6 +16,8 @@ Nat = Literal["cone", "symmetric", "forwarded"]
 see the same one (endpoint-independent mapping); draws a new one for each destination; or keeps it
 and forwards the home's port as well."""
 
+Transport = Literal["tcp", "quic"]
+
 RELAY = "5.5.1.2"
 PORT = 4001
 PATIENCE = 60.0
@@ -51,6 +53,11 @@ table ip forwarding {{
     }}
 }}
 """
+
+
+def way(transport: Transport) -> str:
+    """The middle of a multiaddress."""
+    return f"tcp/{PORT}" if transport == "tcp" else f"udp/{PORT}/quic-v1"
 
 
 def refusal() -> str:
@@ -160,14 +167,13 @@ class Host:
         self._process: subprocess.Popen[str] | None = None
         self.address = address
 
-    def start(self, transport: Literal["tcp", "quic"], genesis_ms: int, **options: Any) -> "Host":
-        way = f"tcp/{PORT}" if transport == "tcp" else f"udp/{PORT}/quic-v1"
+    def start(self, transport: Transport, genesis_ms: int, **options: Any) -> "Host":
         self._process = subprocess.Popen(
             ["ip", "netns", "exec", self._namespace, sys.executable,
              str(Path(__file__).with_name("peer.py"))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        options = {"listen": [f"/ip4/0.0.0.0/{way}"], **options}
+        options = {"listen": [f"/ip4/0.0.0.0/{way(transport)}"], **options}
         self._write([self._seed, genesis_ms, options])
         self.peer_id: str = self.ask("name")
         return self

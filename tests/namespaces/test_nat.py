@@ -15,7 +15,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from net import PORT, RELAY, Host, Internet, Nat, internet, refusal, until
+from net import (
+    PORT,
+    RELAY,
+    Host,
+    Internet,
+    Nat,
+    Transport,
+    internet,
+    refusal,
+    until,
+    way,
+)
 
 WHY_NOT = refusal()
 if WHY_NOT:
@@ -32,10 +43,9 @@ def net() -> Iterator[Internet]:
         yield made
 
 
-def relay(net: Internet, transport: str, genesis: int) -> tuple[Host, str]:
-    host = net.public().start(transport, genesis, relay=True)  # type: ignore[arg-type]
-    way = f"tcp/{PORT}" if transport == "tcp" else f"udp/{PORT}/quic-v1"
-    return host, f"/ip4/{RELAY}/{way}/p2p/{host.peer_id}"
+def relay(net: Internet, transport: Transport, genesis: int) -> tuple[Host, str]:
+    host = net.public().start(transport, genesis, relay=True)
+    return host, f"/ip4/{RELAY}/{way(transport)}/p2p/{host.peer_id}"
 
 
 def exchange(one: Host, two: Host) -> None:
@@ -64,14 +74,11 @@ def direct(one: Host, two: Host) -> bool:
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
 def test_two_homes_and_a_relay(
-    net: Internet, transport: str, nats: tuple[Nat, Nat], punched: bool
+    net: Internet, transport: Transport, nats: tuple[Nat, Nat], punched: bool
 ) -> None:
     genesis = int(time.time() * 1000) - 1000
     public, address = relay(net, transport, genesis)
-    one, two = (
-        net.home(nat).start(transport, genesis, peers=[address])  # type: ignore[arg-type]
-        for nat in nats
-    )
+    one, two = (net.home(nat).start(transport, genesis, peers=[address]) for nat in nats)
     until(lambda: linked(one, two), "the homes to find each other")
     exchange(one, two)
     for home in (one, two):
@@ -82,13 +89,7 @@ def test_two_homes_and_a_relay(
         until(lambda: public.peer_id not in one.ask("links"), "the relay to be missed")
         exchange(one, two)
     else:
-
-        def failed() -> int:
-            return sum(int(home.ask("statistics")["holes_failed"]) for home in (one, two))
-
-        until(lambda: failed() > 0, "the attempt to be given up")
         assert not direct(one, two)
-        exchange(one, two)
 
 
 def test_a_home_with_one_public_peer_takes_part(net: Internet) -> None:
@@ -103,12 +104,14 @@ def test_a_home_with_one_public_peer_takes_part(net: Internet) -> None:
     assert "5.5.11.2" in reason, (verdict, reason)
 
 
-def test_a_forwarded_port_makes_a_home_public(net: Internet) -> None:
+@pytest.mark.parametrize("transport", ["tcp", "quic"])
+def test_a_forwarded_port_makes_a_home_public(net: Internet, transport: Transport) -> None:
     genesis = int(time.time() * 1000) - 1000
-    _, address = relay(net, "tcp", genesis)
-    home = net.home("forwarded").start("tcp", genesis, peers=[address])
+    _, address = relay(net, transport, genesis)
+    home = net.home("forwarded").start(transport, genesis, peers=[address])
     until(lambda: home.ask("reachability")[0] == "public", "the verdict")
-    assert any(a.startswith(f"/ip4/5.5.11.2/tcp/{PORT}/") for a in home.ask("addresses"))
-    other = net.home("symmetric").start("tcp", genesis, peers=[address])
+    outside = f"/ip4/5.5.11.2/{way(transport)}/"
+    assert any(told.startswith(outside) for told in home.ask("addresses"))
+    other = net.home("symmetric").start(transport, genesis, peers=[address])
     until(lambda: direct(other, home), "a direct connection")
     exchange(home, other)
