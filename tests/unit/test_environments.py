@@ -213,10 +213,22 @@ def test_a_fingerprint_is_stable_and_tells_configs_and_prompts_apart() -> None:
     assert fingerprint(lambda: sums(500)) != fingerprint(lambda: sums(500, shots=1))
 
 
-def test_a_mismatch_names_the_installed_version_and_what_to_do() -> None:
-    sentence = mismatch(sums(), "a" * 64, "b" * 64)
-    assert "the installed sums generates other tasks" in sentence
-    assert "install the version" in sentence
+@pytest.mark.parametrize(
+    ("version", "there", "remedy"),
+    [
+        ("sums-package 1.4", "than sums-package 1.4,", "`pip install 'sums-package==1.4'`"),
+        ("sums", "than sums,", "the version is the same"),
+        ("", "than the founder's version,", "install the version that the swarm's founder used"),
+    ],
+)
+def test_a_mismatch_names_both_versions_and_what_to_install(
+    version: str, there: str, remedy: str
+) -> None:
+    sentence = mismatch(sums(), "a" * 64, "b" * 64, version)
+    assert "sums is installed here" in sentence
+    assert there in sentence
+    assert remedy in sentence
+    assert "leaves the environment out" in sentence
 
 
 class Counting(Sums):

@@ -1,5 +1,6 @@
 """reasoning-gym's sets as environments: refusals, exactness, the same items everywhere."""
 
+import builtins
 import functools
 import json
 import os
@@ -19,6 +20,8 @@ from rlswarm.environments.registry import (
     list_environments,
     open_environment,
 )
+from rlswarm.scorer.messages import Answer, EnvironmentSpec, Open, Opened, Score, Scored
+from rlswarm.scorer.process import Scorer
 
 LETTERS = {"min_words": 1, "max_words": 3}
 
@@ -44,6 +47,72 @@ EVALUATING = {
 def test_sets_whose_scorers_run_answers_are_refused_and_no_others_for_that_reason() -> None:
     refused = {entry.name for entry in list_environments() if "as code" in entry.refusal}
     assert refused == EVALUATING
+
+
+ATTACK = "__import__('builtins').__dict__.__setitem__('OWNED', 1)"
+"""An answer that, where it is evaluated, leaves a mark."""
+
+ATTACK_THE_LIBRARY = """
+import builtins, sys
+from rlswarm.environments import reasoning_gym_catalog
+for name in sys.argv[2:]:
+    kind, config = reasoning_gym_catalog.load(name)
+    data_set = kind(config(seed=1, size=1))
+    data_set.score_answer(sys.argv[1], data_set[0])
+    if builtins.__dict__.pop("OWNED", None):
+        print(name)
+"""
+ATTACK_ALL_THAT_IS_PLAYED = """
+import builtins, sys
+from rlswarm.environments.registry import list_environments, open_environment
+attack = sys.argv[1]
+forms = ("{}", "[{}]", "[[{}]]", "{{{}: 1}}", "({})", "1 + {}", "$\\\\boxed{{{}}}$")
+for listing in list_environments():
+    if not listing.refusal and listing.source.startswith("reasoning-gym"):
+        environment = open_environment(listing.name, {})
+        item = environment.generate(3)
+        for form in forms:
+            environment.score("Answer: " + form.format(attack), item)
+        print(listing.name, "OWNED" if hasattr(builtins, "OWNED") else "")
+"""
+
+
+def attacked(program: str, *arguments: str) -> list[str]:
+    package = str(Path(rlswarm.__file__).parents[1])
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, ATTACK, *arguments],
+        env={**os.environ, "PYTHONPATH": package},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stdout.splitlines()
+
+
+def test_the_attack_works_on_the_librarys_own_scorers() -> None:
+    assert set(attacked(ATTACK_THE_LIBRARY, *sorted(EVALUATING))) == EVALUATING
+
+
+@pytest.mark.parametrize("name", sorted(EVALUATING))
+def test_the_attack_never_reaches_such_a_scorer_here(name: str) -> None:
+    scorer = Scorer()
+    opened = scorer.answer(Open((EnvironmentSpec(name), EnvironmentSpec("gcd"))))
+    assert isinstance(opened, Opened)
+    ((index, sentence),) = opened.mismatches
+    assert index == 0
+    assert f"{name} is refused: its scorer runs the answer as code" in sentence
+    answers = (Answer(0, 1, f"Answer: {ATTACK}"), Answer(1, 1, f"Answer: {ATTACK}"))
+    scored = scorer.answer(Score(answers))
+    assert isinstance(scored, Scored)
+    assert scored.scores[0] is None
+    assert scored.overran == (0,)
+    assert not hasattr(builtins, "OWNED")
+
+
+def test_no_set_that_is_played_evaluates_an_answer() -> None:
+    lines = attacked(ATTACK_ALL_THAT_IS_PLAYED)
+    assert len(lines) > 90
+    assert not [line for line in lines if line.endswith("OWNED")]
 
 
 @pytest.mark.parametrize(

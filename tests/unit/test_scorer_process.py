@@ -226,14 +226,15 @@ def test_environments_that_can_not_be_played_are_left_out_one_by_one(start: Star
         process,
         EnvironmentSpec("leter_counting"),
         LETTERS,
-        EnvironmentSpec("gcd", fingerprint="0" * 64),
+        EnvironmentSpec("gcd", fingerprint="0" * 64, version="reasoning-gym 0.1.23"),
         EnvironmentSpec("n_queens"),
     )
     reasons = dict(reply.mismatches)
     assert sorted(reasons) == [0, 2, 3]
     assert "Did you mean letter_counting" in reasons[0]
     version = importlib.metadata.version("reasoning-gym")
-    assert f"the installed reasoning-gym {version} generates other tasks" in reasons[2]
+    assert f"gcd: reasoning-gym {version} is installed here and generates other" in reasons[2]
+    assert "pip install 'reasoning-gym==0.1.23'" in reasons[2]
     assert "install the version" in reasons[2]
     assert "runs the answer as code" in reasons[3]
     assert isinstance(process.ask(Tasks((SlotRequest(0, bytes(32)),))), Refused)

@@ -49,8 +49,10 @@ _CONFIG = click.option("--config", default="{}", help="Options as a JSON object.
 @_CONFIG
 def show(name: str | None, path: str | None, count: int, shots: int, config: str) -> None:
     """Options, fingerprint and some tasks of environment NAME."""
+    from rlswarm.cli.opening import opened_as_in_a_node
     from rlswarm.environments.fingerprint import fingerprint
     from rlswarm.environments.registry import environment_options
+    from rlswarm.scorer.messages import EnvironmentSpec
 
     chosen = _parsed(config)
     environment = _open(name, path, chosen, shots)
@@ -58,7 +60,12 @@ def show(name: str | None, path: str | None, count: int, shots: int, config: str
     options = environment_options(name) if name else {}
     for option, default in options.items():
         click.echo(f"  {option} = {json.dumps(chosen.get(option, default), default=str)}")
-    click.echo(f"fingerprint {fingerprint(lambda: _open(name, path, chosen, shots))}")
+    if name is None:
+        mark = fingerprint(lambda: _open(name, path, chosen, shots))
+    else:
+        spec = EnvironmentSpec(name, shots=shots, config=chosen)
+        (mark,) = opened_as_in_a_node((spec,)).fingerprints
+    click.echo(f"fingerprint {mark}")
     for seed in range(count):
         item = environment.generate(seed)
         click.echo(f"\n--- seed {seed}")

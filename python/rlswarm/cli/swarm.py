@@ -43,6 +43,9 @@ def new(
     """Write a manifest to PATH, ready for `rlswarm node start`."""
     import datetime
 
+    import msgspec
+
+    from rlswarm.cli.opening import opened_as_in_a_node
     from rlswarm.config.manifest import render_manifest
     from rlswarm.config.presets import BUNDLED_MODEL, starter_manifest
     from rlswarm.errors import StorageError
@@ -53,6 +56,14 @@ def new(
     manifest = starter_manifest(
         name, now, model=model or BUNDLED_MODEL, game=game, pace=pace, bootstrap=peers
     )
+    opened = opened_as_in_a_node(manifest.environments)
+    marked = tuple(
+        msgspec.structs.replace(spec, fingerprint=mark, version=version)
+        for spec, mark, version in zip(
+            manifest.environments, opened.fingerprints, opened.versions, strict=True
+        )
+    )
+    manifest = msgspec.structs.replace(manifest, environments=marked)
     try:
         path.write_text(render_manifest(manifest), encoding="utf-8")
     except OSError as error:

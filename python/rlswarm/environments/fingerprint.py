@@ -48,12 +48,24 @@ def fingerprint(open_again: Callable[[], Environment]) -> str:
     return blake3(msgspec.msgpack.encode((forward, prompt, *pins))).hex()
 
 
-def mismatch(environment: Environment, expected: str, found: str) -> str:
-    """Sentence for a node whose installed version generates other tasks than the manifest's."""
+def mismatch(environment: Environment, expected: str, found: str, version: str = "") -> str:
+    """Sentence for a node whose installation generates other tasks than the manifest's, which were
+    made by `version` (empty if the manifest does not say)."""
+    here, there = environment.version, version or "the founder's version"
+    name, _, number = version.rpartition(" ")
+    if version == here:
+        remedy = (
+            "the version is the same, so something it builds on differs: install rlswarm and its "
+            "packages afresh, with the versions of the swarm's founder"
+        )
+    elif name and number:
+        remedy = f"install it with `pip install '{name}=={number}'`"
+    else:
+        remedy = "install the version that the swarm's founder used"
     return (
-        f"{environment.name}: the installed {environment.version} generates other tasks than this "
-        f"swarm (fingerprint {found[:12]} instead of {expected[:12]}); install the version that "
-        "the swarm's founder used, until then this node leaves the environment out."
+        f"{environment.name}: {here} is installed here and generates other tasks than {there}, "
+        f"which this swarm uses (fingerprint {found[:12]} instead of {expected[:12]}); {remedy}. "
+        "Until then this node leaves the environment out."
     )
 
 

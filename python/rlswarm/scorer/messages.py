@@ -27,6 +27,8 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fingerprint: str = ""
     """Hex BLAKE3 over 64 generated items and the scores of a right and a wrong answer; empty
     skips the check."""
+    version: str = ""
+    """What made that fingerprint, such as ``reasoning-gym 0.1.25``: said to whoever has another."""
 
 
 class Open(msgspec.Struct, frozen=True, tag=True):
@@ -38,6 +40,8 @@ class Open(msgspec.Struct, frozen=True, tag=True):
 class Opened(msgspec.Struct, frozen=True, tag=True):
     fingerprints: tuple[str, ...]
     """As generated here, in the order asked."""
+    versions: tuple[str, ...]
+    """Of what generated them, for people."""
     mismatches: tuple[tuple[int, str], ...]
     """(environment index, one sentence) for those to decline."""
     held_out: tuple[bool, ...]

@@ -78,19 +78,27 @@ class Scorer:
     def _open(self, request: Open) -> Opened:
         environments: list[tuple[Environment, ...]] = []
         fingerprints: list[str] = []
+        versions: list[str] = []
         held_out: list[bool] = []
         mismatches: list[tuple[int, str]] = []
         for index, spec in enumerate(request.environments):
             opened = self._open_one(spec)
             environments.append(() if opened.reason else opened.environments)
             fingerprints.append(opened.fingerprint)
+            versions.append(opened.environments[0].version if opened.environments else "")
             held_out.append(opened.shows_held_out)
             if opened.reason:
                 mismatches.append((index, opened.reason))
         self._environments = tuple(environments)
         self._text_check = TextCheck(request.tokenizer) if request.tokenizer else None
         self._items.clear()
-        return Opened(tuple(fingerprints), tuple(mismatches), tuple(held_out), peak_rss())
+        return Opened(
+            fingerprints=tuple(fingerprints),
+            versions=tuple(versions),
+            mismatches=tuple(mismatches),
+            held_out=tuple(held_out),
+            peak_rss=peak_rss(),
+        )
 
     def _open_one(self, spec: EnvironmentSpec) -> "_OpenedEnvironment":
         try:
@@ -214,5 +222,5 @@ def _open(spec: EnvironmentSpec) -> _OpenedEnvironment:
     mark = blake3("".join(found).encode()).hex() if spec.levels else found[0]
     reason = ""
     if spec.fingerprint not in ("", mark):
-        reason = mismatch(opened[0], spec.fingerprint, mark)
+        reason = mismatch(opened[0], spec.fingerprint, mark, spec.version)
     return _OpenedEnvironment(tuple(opened), mark, may_show_held_out(opened[0]), reason)
