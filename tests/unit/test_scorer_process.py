@@ -235,7 +235,6 @@ def test_environments_that_can_not_be_played_are_left_out_one_by_one(start: Star
     version = importlib.metadata.version("reasoning-gym")
     assert f"gcd: reasoning-gym {version} is installed here and generates other" in reasons[2]
     assert "pip install 'reasoning-gym==0.1.23'" in reasons[2]
-    assert "install the version" in reasons[2]
     assert "runs the answer as code" in reasons[3]
     assert isinstance(process.ask(Tasks((SlotRequest(0, bytes(32)),))), Refused)
     scored = process.score(Answer(2, 1, "Answer: 1"), Answer(1, 1, "nothing"))
