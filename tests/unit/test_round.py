@@ -219,3 +219,24 @@ def test_no_sequence_of_strangers_records_breaks_any_game(
                 where = place(state, peer.public_key, stage, slot, quotes)
                 if where is None or where in state.tasks:
                     assert prompt(state, peer.public_key, stage, slot, quotes)
+
+
+def test_what_becomes_known_while_the_scorer_works_waits_for_the_next_time() -> None:
+    """The proposal that an answer quotes arrives between the scorer's question and its reply."""
+    game = played_game("propose-solve-evaluate")
+    state = Round(0, game, 100.0, b"l" * 32, 0.1, environments=(EnvironmentSpec(name="any"),))
+    proposal = encode_body([Group(0, (), rollouts(" 1, seed 3"))])
+    proposed = header(0, 0, 0, [0], proposal)
+    answers = encode_body([Group(0, (Quote(proposed.hash, 0),), rollouts("Answer: 1"))])
+    answer = header(1, 1, 0, [0], answers)
+    held = state.add_header(answer, 106.0)
+    assert state.add_body(answer, answers)
+    assert state.to_score(held) == []
+    state.add_header(proposed, 101.0)
+    assert state.add_body(proposed, proposal)
+    for where in state.places(held):
+        state.tasks[where] = Task(0, 7, "question", (ChatMessage("user", "question"),))
+    assert state.judge(held, []) == []
+    assert not held.judged and not held.refused
+    (played,) = state.judge(held, [MICRO] * len(state.to_score(held)))
+    assert played.scores == (MICRO, MICRO)

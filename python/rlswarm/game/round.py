@@ -37,20 +37,23 @@ class Round(Table):
         return None
 
     def to_score(self, held: HeldRecord) -> list[Answer]:
-        """What the scorer must judge before `judge`: every text that answers a task."""
+        """What the scorer must judge before `judge`: every text that answers a task known here."""
         answers: list[Answer] = []
+        slots: set[int] = set()
         if self.game.stages[held.header.stage].inputs in SCORED:
             for group in held.groups or ():
                 if (where := self._place(held.header, group)) in self.tasks:
+                    slots.add(group.slot)
                     task = self.tasks[where]
                     answers += [Answer(task.environment, task.seed, r.text) for r in group.rollouts]
+        held.scored_slots = frozenset(slots)
         return answers
 
     def judge(self, held: HeldRecord, scores: Sequence[int | None]) -> list[PlayedGroup]:
         """Rebuild the prompts of a record and recompute its rewards.
 
-        `scores` answers `to_score`, in order. Groups that quote what is not held are left out
-        (they can't be rebuilt here); a broken rule refuses the whole record.
+        `scores` answers the last `to_score`, in order. Groups that quote what is not held are left
+        out (they can't be rebuilt here); a broken rule refuses the whole record.
         """
         header, rules = held.header, self.game.stages[held.header.stage]
         assert held.groups is not None
@@ -58,10 +61,12 @@ class Round(Table):
         judged: list[PlayedGroup] = []
         about: set[object] = set()
         for group in held.groups:
-            scored = rules.inputs in SCORED and self._place(header, group) in self.tasks
+            scored = group.slot in held.scored_slots
             own = tuple(next(verdicts) for _ in group.rollouts) if scored else ()
             try:
                 where = place(self, header.author, header.stage, group.slot, group.quotes)
+                if rules.inputs in SCORED and not scored:
+                    continue
                 once = group.quotes[0] if rules.inputs in READING else where or group.slot
                 if once in about:
                     raise BodyError("two groups of one record are about the same task")

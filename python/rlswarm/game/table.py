@@ -70,6 +70,8 @@ class HeldRecord(msgspec.Struct):
     refused: str = ""
     """Why it was not counted, in one sentence; empty while nothing speaks against it."""
     judged: bool = False
+    scored_slots: frozenset[int] = frozenset()
+    """Groups whose texts the scorer was last asked to judge; more may become known meanwhile."""
     set_aside: bool = False
     """Refused for a reason that holds only here: a checker elsewhere must take it as given."""
 
