@@ -28,22 +28,19 @@ def bench() -> None:
     help="Where --full keeps what it has measured.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1), help="CPU threads. [default: as many as torch takes]"
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads."
 )
-def kernels(as_json: bool, full: bool, results: Path, threads: int | None) -> None:
+def kernels(as_json: bool, full: bool, results: Path, threads: int) -> None:
     """The head of a language model with a policy loss, forward and backward, on the CPU.
 
     Ours beside plain torch, TRL's fused head, Liger's fused loss and torch's chunked cross-entropy:
     the same inputs, each in its own process, in turns. Peers that aren't installed are "absent":
     pip install trl==1.16.0 liger-kernel.
     """
-    import torch
-
     from rlswarm.bench.kernels import default_cases, full_cases, run, table
     from rlswarm.bench.rows import line
 
-    count = threads or torch.get_num_threads()
-    cases = full_cases(count) if full else default_cases(count)
+    cases = full_cases(threads) if full else default_cases(threads)
     rows = []
     for row in run(cases, results if full else None):
         rows.append(row)
