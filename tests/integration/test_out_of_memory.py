@@ -1,5 +1,6 @@
 """A worker that really runs out of memory: restarted with half the micro-batch, the run goes on."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -115,7 +116,7 @@ def test_the_run_goes_on_with_smaller_passes(tmp_path: Path) -> None:
     assert "out of memory" in said["told"][0] or "killed" in said["told"][0], said["told"]
     sizes = said["micro_batches"]
     assert len(sizes) > 1
-    assert all(after == before // 2 for before, after in zip(sizes, sizes[1:], strict=False))
+    assert all(after == before // 2 for before, after in itertools.pairwise(sizes))
     # Nothing was lost: the restarted worker went on from the step before.
     assert said["resumed"][1:] == [0] * (len(sizes) - 1)
     assert set(said["adapters"][1:]) == {said["after_first"]}

@@ -1,15 +1,19 @@
 """Held-out results as signed records: told, checked by everybody, and never in the way."""
 
 import math
+import shutil
 import struct
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlswarm._core import seal
+from rlswarm.cli.main import cli
 from rlswarm.config.manifest import Evaluation, Manifest, parse_manifest, render_manifest
 from rlswarm.errors import ManifestError
 from rlswarm.game.held_out import (
@@ -246,3 +250,18 @@ def test_environments_without_a_held_out_figure_are_left_out() -> None:
     (data,) = told(node, own=True)
     assert len(data["results"]) == 1
     assert data["results"][0]["count"] == 20
+
+
+def test_a_rounds_results_are_shown_with_it(tmp_path: Path) -> None:
+    async def script(swarm: SimulatedSwarm) -> None:
+        swarm.add(ScriptedWorker(seconds_per_group=0.02), rounds=1)
+        await swarm.finish()
+        swarm.nodes[0].node._journal.close()
+        shutil.copy(swarm._folder / "journal-0.sqlite3", tmp_path / "journal.sqlite3")
+
+    (node,) = simulate(script, manifest=evaluated_manifest(every=1)).nodes
+    (data,) = told(node, own=True)
+    (result,) = data["results"]
+    done = CliRunner().invoke(cli, ["rounds", "show", "0", "--home", str(tmp_path)])
+    assert f"held-out accuracy here: chain_sum {result['accuracy']:.3f}" in done.output
+    assert "20 tasks" in done.output

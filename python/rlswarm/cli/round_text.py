@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rlswarm.node.lines import line
+
 
 def lines_of(data: dict[str, Any], *, full: bool) -> Iterator[str]:
     """The lines of a round (the data of ``rounds show --json``); `full` prints every prompt and
@@ -10,6 +12,8 @@ def lines_of(data: dict[str, Any], *, full: bool) -> Iterator[str]:
     yield f"round {data['round']}, root {data['root']}"
     if data["diversity"]:
         yield _diversity(data["diversity"])
+    for told in data["held_out"]:
+        yield line("held_out", told)
     for peer in data["peers"]:
         yield ""
         yield (
@@ -49,12 +53,12 @@ def _whole(group: dict[str, Any]) -> Iterator[str]:
     yield f"── {name} · {group['name']} · slot {group['slot']} ──"
     for turn in group["prompt"]:
         yield f"{turn['role']}:"
-        yield from (f"    {line}" for line in turn["content"].split("\n"))
+        yield from (f"    {text}" for text in turn["content"].split("\n"))
     for number, (text, reward, why) in enumerate(
         zip(group["completions"], group["rewards"], group["why"], strict=True), start=1
     ):
         yield f"  {number}. earns {_number(reward)}: {why}"
-        yield from (f"        {line}" for line in text.split("\n"))
+        yield from (f"        {row}" for row in text.split("\n"))
 
 
 def _number(reward: float | None) -> str:

@@ -97,13 +97,20 @@ def _round(journal: "Journal", number: int) -> dict[str, Any]:
                 "credit": line.credit / MICRO,
                 "adapter": line.adapter.hex(),
                 "work": [
-                    {"stage": w.stage, "environment": w.environment, "groups": w.groups}
+                    {
+                        "stage": w.stage,
+                        "environment": w.environment,
+                        "level": w.level,
+                        "groups": w.groups,
+                        "right": w.right,
+                    }
                     for w in line.work
                 ],
                 "refused": dict(line.refused),
             }
             for line in lines
         ],
+        "held_out": [told for _, of, told in journal.events_of("held_out") if of == number],
         "groups": [
             {
                 "peer_id": group["peer_id"],
