@@ -83,6 +83,8 @@ def check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor) -> None:
             f"hidden {list(hidden.shape)}, weight {list(weight.shape)} and targets "
             f"{list(targets.shape)} should be [N, H], [V, H] and [N]"
         )
+    if hidden.dtype != weight.dtype:
+        raise ValueError(f"hidden is {hidden.dtype}, but weight {weight.dtype}: cast one of them")
 
 
 def per_row(temperature: float | Tensor, hidden: Tensor) -> Tensor:

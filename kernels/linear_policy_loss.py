@@ -141,7 +141,7 @@ class _OnePassLoss(torch.autograd.Function):
         head = Head(weight, bias, None, scale)
         wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[5])
         gradients = HeadGradients.zeros(head, hidden, temperature, wanted)
-        one_pass = OnePass(head, tiling.columns, gradients, fold)
+        one_pass = OnePass(head, tiling.columns, gradients, fold, whole=tiling.padded)
         found = LogProbs(*(temperature.new_zeros(temperature.shape) for _ in range(4)))
         sums = LossStatistics(*(temperature.new_zeros(()) for _ in range(6)))
         loss = temperature.new_zeros(())

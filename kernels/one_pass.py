@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rlswarm.kernels.backend import Fold
 from rlswarm.kernels.head import Head
@@ -29,14 +30,20 @@ def chunk_rows(vocabulary: int) -> int:
 class OnePass:
     """Sweeps chunks of rows and adds their gradients to `gradients`."""
 
-    def __init__(self, head: Head, columns: int, gradients: HeadGradients, fold: Fold) -> None:
-        """Raises ValueError for a head with a soft-cap, whose slope would have to be kept too."""
+    def __init__(
+        self, head: Head, columns: int, gradients: HeadGradients, fold: Fold, *, whole: bool
+    ) -> None:
+        """With `whole`, rows without gradient are kept: products then always have one shape.
+
+        Raises ValueError for a head with a soft-cap, whose slope would have to be kept too.
+        """
         if head.softcap is not None:
             raise ValueError("one pass is for heads without a soft-cap")
         self._head = head
         self._tiles = list(tiles(head.vocabulary, columns))
         self._gradients = gradients
         self._fold = fold
+        self._whole = whole
         self._kept: list[Tensor] = []
         self._logits: Tensor | None = None
 
@@ -44,7 +51,10 @@ class OnePass:
         """One chunk. `gradient_of` gives dL/dlog p [R'] of its rows from their statistics."""
         statistics, peaks = self._sweep(block)
         gradient = gradient_of(statistics)
-        rows = (gradient != 0).nonzero().squeeze(1)
+        gradient = F.pad(gradient, (0, len(block.targets) - len(gradient)))
+        rows = torch.arange(len(gradient), device=gradient.device)
+        if not self._whole:
+            rows = rows[gradient != 0]
         if len(rows):
             self._descend(block, statistics, peaks, gradient, rows)
         return statistics
@@ -97,4 +107,5 @@ class OnePass:
             if into.bias is not None:
                 into.bias[columns] += mass.sum(0)
         if into.hidden is not None and slope is not None:
-            into.hidden[block.rows[rows]] = slope
+            real = rows < len(block.rows)
+            into.hidden[block.rows[rows[real]]] = slope[real]

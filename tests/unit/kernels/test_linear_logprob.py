@@ -182,3 +182,5 @@ def test_a_strided_row_is_read_as_it_is() -> None:
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match=r"\[N, H\], \[V, H\] and \[N\]"):
         linear_logprob(normal(2, 4), normal(8, 5), torch.tensor([1, 2]))
+    with pytest.raises(ValueError, match="cast one"):
+        linear_logprob(normal(2, 4), normal(8, 4).bfloat16(), torch.tensor([1, 2]))

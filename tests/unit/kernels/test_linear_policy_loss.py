@@ -112,7 +112,7 @@ def test_compaction_changes_nothing_that_is_computed(trained: bool) -> None:
         result.loss.backward()
         found.append((result, hidden.grad, weight.grad))
     (few, few_hidden, few_weight), (every, all_hidden, all_weight) = found
-    assert float(few.loss) == pytest.approx(float(every.loss), abs=1e-5)
+    assert few.loss.item() == pytest.approx(every.loss.item(), abs=1e-5)
     assert int(few.statistics.tokens) == 26 and int(every.statistics.tokens) == COUNT
     dropped = (advantages == 0).repeat_interleave(LENGTHS)
     assert not few.values.logprob[dropped].any() and (every.values.lse[dropped] != 0).all()
@@ -168,6 +168,25 @@ def test_one_pass_and_recomputation_agree(monkeypatch: pytest.MonkeyPatch) -> No
         found.append([*result.values, hidden.grad, weight.grad])
     for a, b in zip(*found, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_invariant_gradients_of_rows_have_the_same_bits_in_any_company(trained: bool) -> None:
+    hidden, targets = normal(COUNT, 16), picks(COUNT, 3000)
+    advantages, weights = normal(COUNT, seed=5), torch.ones(COUNT)
+    advantages[3:7] = 0
+
+    def gradient(order: torch.Tensor) -> torch.Tensor:
+        mine = hidden[order].requires_grad_()
+        weight = normal(3000, 16, seed=1).requires_grad_(trained)
+        linear_policy_loss(
+            mine, weight, targets[order], advantages[order], weights[order], invariant=True
+        ).loss.backward()
+        assert mine.grad is not None
+        return mine.grad
+
+    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))[:40]
+    assert torch.equal(gradient(torch.arange(COUNT))[order], gradient(order))
 
 
 def test_nothing_to_learn_from_is_a_zero_loss_with_zero_gradients() -> None:
