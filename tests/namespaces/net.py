@@ -16,6 +16,22 @@ Nat = Literal["cone", "symmetric", "forwarded"]
 see the same one (endpoint-independent mapping); draws a new one for each destination; or keeps it
 and forwards the home's port as well."""
 
+FLOOD = """
+import asyncio, sys
+async def hold(address, port):
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(address, port)
+            await reader.read()
+            writer.close()
+        except OSError:
+            await asyncio.sleep(0.01)
+async def main():
+    address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    await asyncio.gather(*(hold(address, port) for _ in range(count)))
+asyncio.run(main())
+"""
+
 Transport = Literal["tcp", "quic"]
 
 RELAY = "5.5.1.2"
@@ -125,6 +141,18 @@ class Internet:
         run("ip", "netns", "exec", router, "nft", "-f", "-", text=rules)
         return self._host(inside, address)
 
+    def neighbours(self) -> tuple["Host", "Host"]:
+        """Two hosts on one wire, and nothing else."""
+        names = self._namespace("left"), self._namespace("right")
+        run("ip", "link", "add", "eth", "netns", names[0], "type", "veth", "peer", "name", "eth",
+            "netns", names[1])  # fmt: skip
+        hosts = []
+        for number, namespace in enumerate(names, 1):
+            self._up(namespace, "eth", f"192.168.7.{number}/24")
+            self._inside(namespace, "ip", "route", "add", "default", "dev", "eth")
+            hosts.append(self._host(namespace, f"192.168.7.{number}"))
+        return hosts[0], hosts[1]
+
     def _host(self, namespace: str, address: str) -> "Host":
         self._inside(namespace, "ip", "link", "set", "lo", "up")
         self._hosts.append(Host(namespace, address, seed=len(self._hosts) + 1))
@@ -177,6 +205,14 @@ class Host:
         self._write([self._seed, genesis_ms, options])
         self.peer_id: str = self.ask("name")
         return self
+
+    def flood(self, address: str, port: int, connections: int) -> None:
+        """Open TCP connections from here, say nothing, and open each anew when it is closed."""
+        self._process = subprocess.Popen(
+            ["ip", "netns", "exec", self._namespace, sys.executable, "-c", FLOOD,
+             address, str(port), str(connections)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def ask(self, command: str, *arguments: Any) -> Any:
         self._write([command, *arguments])

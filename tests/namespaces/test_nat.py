@@ -1,4 +1,4 @@
-"""Nodes behind NATs, in network namespaces with real routers (nftables).
+"""Nodes behind NATs and on one wire, in network namespaces with real routers (nftables).
 
 Two homes and one public relay. What must hold for every pair of NATs: the homes find each other,
 records flow both ways, through the relay if need be. Where the NATs keep the source port, a hole is
@@ -115,3 +115,21 @@ def test_a_forwarded_port_makes_a_home_public(net: Internet, transport: Transpor
     other = net.home("symmetric").start(transport, genesis, peers=[address])
     until(lambda: direct(other, home), "a direct connection")
     exchange(home, other)
+
+
+def test_neighbours_find_each_other(net: Internet) -> None:
+    genesis = int(time.time() * 1000) - 1000
+    one, two = (host.start("tcp", genesis, mdns=True) for host in net.neighbours())
+    until(lambda: linked(one, two), "neighbours to meet")
+    exchange(one, two)
+
+
+def test_one_address_can_not_keep_others_out(net: Internet) -> None:
+    genesis = int(time.time() * 1000) - 1000
+    public, address = relay(net, "tcp", genesis)
+    net.home("cone").flood(RELAY, PORT, 300)
+    time.sleep(1)
+    homes = [net.home("cone").start("tcp", genesis, peers=[address]) for _ in range(2)]
+    for home in homes:
+        until(lambda h=home: linked(h, public), "to be let in beside the flood", 10)
+    exchange(homes[0], public)

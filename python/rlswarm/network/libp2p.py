@@ -81,6 +81,9 @@ class Libp2pTransport:
     def learn(self, peer_id: str, addresses: list[str]) -> None:
         self.endpoint.core.learn(peer_id, addresses)
 
+    def set_standing(self, peer_id: str, standing: float) -> None:
+        self.endpoint.core.set_standing(peer_id, standing)
+
     def announce(self, record: _core.Record) -> None:
         self.endpoint.core.announce(record)
 

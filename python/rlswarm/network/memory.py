@@ -108,6 +108,9 @@ class MemoryTransport:
     def learn(self, peer_id: str, addresses: list[str]) -> None:
         """There is nothing to learn: everyone is in reach, or cut off."""
 
+    def set_standing(self, peer_id: str, standing: float) -> None:
+        """Of no effect: this medium passes everything on."""
+
     def deliver(self, arrival: Arrival) -> None:
         self._arrived.put_nowait(arrival)
 

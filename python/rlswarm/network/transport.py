@@ -72,6 +72,10 @@ class Transport(Protocol):
         """Note where a peer says that it is found, in a record that it signed."""
         ...
 
+    def set_standing(self, peer_id: str, standing: float) -> None:
+        """Let a peer's standing count in gossip, in [-3000, 100]; 0 is neither good nor bad."""
+        ...
+
     def announce(self, record: Record) -> None:
         """Gossip an own record; a `rollouts` body stays here until `reveal`."""
         ...

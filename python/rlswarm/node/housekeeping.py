@@ -69,7 +69,7 @@ class Housekeeping:
         self._swarm = swarm
         self._swarm_name = swarm_name
         self._trouble = trouble
-        self._failing = False
+        self._failing: set[str] = set()
         self._started = time.time()
         self._round: int | None = None
         self._blocked = set(transport.endpoint.core.blocked())
@@ -88,27 +88,26 @@ class Housekeeping:
 
     def close(self) -> None:
         """Write down what the next start needs; the status is gone with the node."""
-        self._attempt(self._save_met)
-        self._attempt(lambda: status_file(self._home).unlink(missing_ok=True))
+        self._attempt("the peers met", self._save_met)
+        self._attempt("the status", lambda: status_file(self._home).unlink(missing_ok=True))
 
     def _look(self) -> None:
-        self._attempt(self._read_blocked)
-        self._attempt(lambda: write_whole(status_file(self._home), self._encoded()))
+        self._attempt("the list of blocked peers", self._read_blocked)
+        self._attempt("the status", lambda: write_whole(status_file(self._home), self._encoded()))
         if time.monotonic() - self._cached_at >= CACHE_EVERY:
             self._cached_at = time.monotonic()
-            self._attempt(self._save_met)
+            self._attempt("the peers met", self._save_met)
 
-    def _attempt(self, work: Callable[[], None]) -> None:
+    def _attempt(self, what: str, work: Callable[[], None]) -> None:
         """A disk that fails degrades service; it is said once until it works again."""
         try:
             work()
-            self._failing = False
-        except OSError as error:
-            if not self._failing:
-                self._trouble(f"the home {self._home} can't be written or read: {error}")
-            self._failing = True
-        except CoreError as error:
-            self._trouble(str(error))
+        except (OSError, CoreError) as error:
+            if what not in self._failing:
+                self._trouble(f"{what} in {self._home} can't be kept up: {error}")
+            self._failing.add(what)
+        else:
+            self._failing.discard(what)
 
     def _save_met(self) -> None:
         if met := self._transport.endpoint.core.met():
