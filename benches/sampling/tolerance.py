@@ -9,8 +9,6 @@ verdict called inconsistent; `min` and `max` are the 95% Wilson interval of that
 
 import argparse
 import gc
-import json
-import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +16,11 @@ from contextlib import contextmanager
 import msgspec
 import numpy as np
 import torch
-import transformers
-from workload import mixed
 
 from rlswarm._core import blake3
+from rlswarm.bench.rows import Row, line, versions
+from rlswarm.bench.sampling import mixed
 from rlswarm.policy import audit as audit_module
-from rlswarm.policy import model as model_module
 from rlswarm.policy.audit import audit
 from rlswarm.policy.evidence import GROUP, ROLLOUT, ROUND, Bound, Evidence, pooled, verdict
 from rlswarm.policy.model import Policy, load_policy
@@ -38,19 +35,13 @@ ADAPTER = 0.02
 ROUND_WEIGHT = 64.0
 """Pooled rounds are of as many groups as it takes to hold this much evidence."""
 
-VERSIONS = (
-    f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}"
-)
+VERSIONS = versions("torch", "transformers")
 
 Looked = list[tuple[Evidence, ...]]
 
 
 def load(dtype: str, adapter_seed: int = 1) -> Policy:
-    model_module._multiplies_bf16 = lambda: (
-        dtype == "bfloat16"
-    )  # the planner's only reason for bf16
-    policy = load_policy(resolve(MODEL), LoraShape())
-    assert policy.plan.dtype == dtype
+    policy = load_policy(resolve(MODEL), LoraShape(), dtype=dtype)
     set_adapter(policy, adapter_seed)
     return policy
 
@@ -95,7 +86,7 @@ def look(policy: Policy, groups: list[AuditGroup], pass_tokens: int = 1024) -> L
     return list(audit(policy, groups, deadline=1e18, clock=lambda: 0.0))
 
 
-def rows(case: str, system: str, looked: Looked) -> Iterator[dict[str, object]]:
+def rows(case: str, system: str, looked: Looked) -> Iterator[Row]:
     """The shares called inconsistent, by scale, and what the pooled statistics were."""
     rng = np.random.default_rng(0)
     shuffled = [looked[i] for i in rng.permutation(len(looked))]
@@ -125,12 +116,9 @@ def rows(case: str, system: str, looked: Looked) -> Iterator[dict[str, object]]:
 
 def row(
     case: str, system: str, metric: str, value: float, low: float, high: float, unit: str
-) -> dict[str, object]:
-    return {
-        "bench": "sampling-tolerance", "case": case, "system": system, "metric": metric,
-        "value": round(value, 5), "min": round(low, 5), "max": round(high, 5), "unit": unit,
-        "versions": VERSIONS,
-    }  # fmt: skip
+) -> Row:
+    bench = "sampling-tolerance"
+    return Row(bench, case, system, metric, round(value, 5), low, high, unit, VERSIONS)
 
 
 def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
@@ -201,7 +189,7 @@ def main() -> None:
 
     def tell(case: str, system: str, looked: Looked) -> None:
         for each in rows(case, system, looked):
-            print(json.dumps(each), flush=True)
+            print(line(each), flush=True)
         print(case, "|", system, file=sys.stderr, flush=True)
 
     policy = load("bfloat16")

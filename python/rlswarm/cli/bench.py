@@ -11,6 +11,7 @@ from rlswarm.cli.main import LazyGroup
     cls=LazyGroup,
     lazy={
         "kernels": ("rlswarm.cli.bench:kernels", "Head and policy loss, beside TRL and Liger."),
+        "sampling": ("rlswarm.cli.bench:sampling", "Sampling, beside transformers' generate."),
     },
 )
 def bench() -> None:
@@ -43,6 +44,27 @@ def kernels(as_json: bool, full: bool, results: Path, threads: int) -> None:
     cases = full_cases(threads) if full else default_cases(threads)
     rows = []
     for row in run(cases, results if full else None):
+        rows.append(row)
+        if as_json:
+            click.echo(line(row))
+    if not as_json:
+        click.echo(table(rows))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--full", is_flag=True, help="More shapes, fp32 and bf16; half an hour.")
+def sampling(as_json: bool, full: bool) -> None:
+    """Tokens a second on what the demo asks of SmolLM2-135M, beside transformers' generate.
+
+    The same weights, prompts and threads, in turns. Needs the demo's model, which `make demo`
+    fetches.
+    """
+    from rlswarm.bench.rows import line
+    from rlswarm.bench.sampling import default_cases, full_cases, run, table
+
+    rows = []
+    for row in run(full_cases() if full else default_cases()):
         rows.append(row)
         if as_json:
             click.echo(line(row))
