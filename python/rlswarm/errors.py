@@ -105,3 +105,9 @@ class DoctorError(RlswarmError):
     """`rlswarm doctor` found something that would stop a node."""
 
     exit_code = 19
+
+
+class EvaluationError(RlswarmError):
+    """An evaluation record claims what is not so."""
+
+    exit_code = 20

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from rlswarm.scorer.messages import Opened
     from rlswarm.worker.messages import Loaded
 
-UNTRUE = 1
-"""Exit code of a check that found a claim to be false."""
-
 
 @click.command("eval")
 @click.option(
@@ -58,9 +55,10 @@ def eval_(
     """Accuracy on held-out tasks by environment, with a 95% Wilson interval.
 
     The tasks, and the uniforms that draw the answers, are the same on every machine and every time.
-    A check exits with 1 if the record is not true.
+    A check exits with 20 if the record is not true.
     """
     from rlswarm.config.manifest import load_manifest
+    from rlswarm.errors import EvaluationError
 
     place = manifest_path or (Path("swarm.toml") if Path("swarm.toml").is_file() else None)
     if place is None and home is not None:
@@ -77,7 +75,7 @@ def eval_(
     data = asyncio.run(_check(bench, home, check))
     click.echo(json.dumps(data) if as_json else _check_lines(data))
     if not data["true"]:
-        raise click.exceptions.Exit(UNTRUE)
+        raise EvaluationError(f"the record is not true: {data['problem']}")
 
 
 @dataclass(frozen=True)
@@ -259,7 +257,8 @@ def _check_lines(data: dict[str, Any]) -> str:
             f"drawn again: {data['equal']} of {data['drawn_again']} answers are equal token by "
             "token"
         )
-    lines.append("true" if data["true"] else f"not true: {data['problem']}")
+    if data["true"]:
+        lines.append("true")
     return "\n".join(lines)
 
 
