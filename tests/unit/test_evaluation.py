@@ -118,9 +118,8 @@ def test_the_manifest_says_when() -> None:
     manifest = evaluated_manifest(every=5, tasks=96)
     assert parse_manifest(render_manifest(manifest)).evaluation == manifest.evaluation
     for key, value in (("tasks", 0), ("every_rounds", -1), ("seconds", 12.0)):
-        text = render_manifest(
-            msgspec.structs.replace(manifest, evaluation=Evaluation(**{key: value}))
-        )
+        wrong = msgspec.structs.replace(manifest.evaluation, **{key: value})
+        text = render_manifest(msgspec.structs.replace(manifest, evaluation=wrong))
         with pytest.raises(ManifestError, match=f"evaluation.{key}"):
             parse_manifest(text)
 

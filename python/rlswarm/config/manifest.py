@@ -212,7 +212,7 @@ def _check(manifest: Manifest, where: str) -> None:
         "`evaluation.every_rounds` must not be negative, `evaluation.tasks` between 1 and 1,024",
     )
     require(
-        0 <= manifest.evaluation.seconds < rounds.seconds,
+        not manifest.evaluation.every_rounds or 0 <= manifest.evaluation.seconds < rounds.seconds,
         "`evaluation.seconds` must be less than a round",
     )
     require(0 < manifest.model.temperature <= 10, "`model.temperature` must be in (0, 10]")
