@@ -70,6 +70,13 @@ HOME = click.option(
 @click.option("--upnp/--no-upnp", default=True, help="Ask the router to forward the port.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads of the worker.")
 @click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes of the worker, one for each GPU; started by accelerate.",
+)
+@click.option(
     "--memory",
     type=click.IntRange(0),
     default=0,
@@ -117,6 +124,7 @@ def start(
     mdns: bool,
     upnp: bool,
     threads: int,
+    processes: int,
     memory: int,
     dtype: Literal["float32", "bfloat16"] | None,
     sampler: str,
@@ -148,6 +156,7 @@ def start(
             mdns=mdns,
             upnp=upnp,
             threads=threads,
+            processes=processes,
             memory_bytes=memory * 1_000_000,
             dtype=dtype or "",
             sampler=sampler,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -28,9 +28,11 @@ class Child(Generic[Reply]):
         replies: object,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         """`replies` is the (union) type of the answers; `log` takes what the child prints."""
         self._module = module
+        self._arguments = tuple(arguments)
         self._decoder = msgspec.msgpack.Decoder(replies)
         self._log = log
         self._environment = environment
@@ -50,6 +52,7 @@ class Child(Generic[Reply]):
                 sys.executable,
                 "-m",
                 self._module,
+                *self._arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

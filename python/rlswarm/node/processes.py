@@ -70,8 +70,16 @@ class WorkerProcess:
         log: Path,
         on_trouble: Callable[[str], None],
         on_restart: Callable[[working.Loaded], None],
+        processes: int = 1,
     ) -> None:
-        self._child: Child[working.Reply] = Child("rlswarm.worker", working.Reply, log)
+        """`processes` > 1: as many processes are the worker together, one for each GPU."""
+        several = processes > 1
+        self._child: Child[working.Reply] = Child(
+            "rlswarm.worker.launch" if several else "rlswarm.worker",
+            working.Reply,
+            log,
+            arguments=[str(processes)] if several else [],
+        )
         self._on_trouble = on_trouble
         self._on_restart = on_restart
         self._load: working.Load | None = None

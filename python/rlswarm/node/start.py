@@ -52,6 +52,7 @@ class StartOptions:
     mdns: bool = True
     upnp: bool = True
     threads: int = 0
+    processes: int = 1
     memory_bytes: int = 0
     dtype: Literal["", "float32", "bfloat16"] = ""
     sampler: str = ""
@@ -141,7 +142,10 @@ async def _live(
     peers = options.peers or []
     async with contextlib.AsyncExitStack() as stack:
         worker = WorkerProcess(
-            home.path / "worker.log", trouble, on_restart=lambda loaded: node.took_policy(loaded)
+            home.path / "worker.log",
+            trouble,
+            on_restart=lambda loaded: node.took_policy(loaded),
+            processes=options.processes,
         )
         scorer = ScorerProcess(home.path / "scorer.log", trouble)
         stack.push_async_callback(_close_together, worker, scorer)

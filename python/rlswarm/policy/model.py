@@ -116,11 +116,14 @@ def load_policy(
     memory_bytes: int = 0,
     dtype: str = "",
     full: bool = False,
+    processes: int = 1,
 ) -> Policy:
     """Plan, load and adapt a model. Raises NotEnoughMemoryError before loading, ModelError."""
     gpu = torch.cuda.is_available()
     facts = model_facts(files.folder, lora)
-    chosen = plan(facts, _memory(gpu, memory_bytes), micro_batch, dtype, full)
+    chosen = plan(
+        facts, _memory(gpu, memory_bytes // processes, processes), micro_batch, dtype, full
+    )
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             files.folder,
@@ -173,14 +176,15 @@ def load_policy(
     return policy
 
 
-def _memory(gpu: bool, allowed: int) -> Memory:
+def _memory(gpu: bool, allowed: int, processes: int) -> Memory:
+    """What this process may use; on a CPU as many `processes` share what is free."""
     if gpu:
         free, _ = torch.cuda.mem_get_info()
         return Memory(min(free, allowed) if allowed else free, gpu=True)
     # The planner counts the runtime, part of which this process has taken already.
     import psutil
 
-    free = free_memory() + int(psutil.Process().memory_info().rss)
+    free = free_memory() // processes + int(psutil.Process().memory_info().rss)
     return Memory(min(free, allowed) if allowed else free, bf16=_multiplies_bf16())
 
 

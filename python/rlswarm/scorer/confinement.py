@@ -18,6 +18,8 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from rlswarm.parent import die_with_parent
+
 ADDRESS_SPACE = 12 << 30
 """Bytes; generous, since numpy and tokenizers reserve far more than they use, and the sandbox
 twice 4 GiB, so that reaching beyond a program's memory can only fault."""
@@ -45,7 +47,6 @@ _KEPT = (
     "XDG_CACHE_HOME",
 )
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
@@ -96,9 +97,9 @@ def confine() -> None:
         (resource.RLIMIT_AS, ADDRESS_SPACE),
     ):
         _lower(kind, limit)
+    die_with_parent()
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         _filter_system_calls(libc)
 

@@ -1,11 +1,9 @@
 """The worker's main loop: one request, one reply, until the node goes away."""
 
-import ctypes
 import math
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -13,15 +11,15 @@ import traceback
 import msgspec
 
 from rlswarm.errors import NotEnoughMemoryError, RlswarmError, StorageError
+from rlswarm.parent import die_with_parent
 from rlswarm.pipes import ChildPipe
 from rlswarm.resources import peak_rss
 from rlswarm.worker.messages import Audit, Failed, Learn, Load, Reply, Request, Sample
 from rlswarm.worker.service import Service
+from rlswarm.worker.team import Team, this_team
 
 NICENESS = 5
 """Below the node, which must stay responsive, and the owner's own programs."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Inbox:
@@ -59,13 +57,45 @@ class Inbox:
         return math.inf if self._closed.is_set() else time.monotonic()
 
 
-def serve(pipe: ChildPipe, inbox: Inbox, service: Service) -> None:
+class Passed(msgspec.Struct):
+    """A request on its way to the other processes of a team."""
+
+    request: Request
+    age: float
+    """Seconds since it came."""
+
+
+def serve(pipe: ChildPipe, inbox: Inbox, service: Service, team: Team) -> None:
     """Answer requests until the pipe ends. Nothing a request does ends the loop."""
     while True:
         request, received = inbox.receive()
+        if isinstance(request, Failed):
+            pipe.send(request)
+            continue
+        if team.size > 1:
+            age = time.monotonic() - received
+            team.tell(msgspec.msgpack.encode(Passed(request, age)) if request is not None else None)
         if request is None:
             return
-        pipe.send(request if isinstance(request, Failed) else answer(service, request, received))
+        pipe.send(answer_together(service, request, received, team))
+
+
+def follow(service: Service, team: Team) -> None:
+    """Do one's share of what the first process of the team is asked, until it leaves."""
+    decoder = msgspec.msgpack.Decoder(Passed)
+    while (data := team.tell(None)) is not None:
+        passed = decoder.decode(data)
+        answer_together(service, passed.request, time.monotonic() - passed.age, team)
+
+
+def answer_together(service: Service, request: Request, received: float, team: Team) -> Reply:
+    """The team's reply: that of the first process, or the first failure."""
+    reply = answer(service, request, received)
+    if team.size == 1:
+        return reply
+    failed = msgspec.msgpack.encode(reply) if isinstance(reply, Failed) else b""
+    failures = [said for said in team.collect(failed) if said]
+    return msgspec.msgpack.decode(failures[0], type=Failed) if failures else reply
 
 
 def answer(service: Service, request: Request, received: float) -> Reply:
@@ -105,25 +135,20 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _die_with_parent() -> None:
-    """Have Linux kill this process when the node's spawning thread ends, however it ends.
-
-    Elsewhere the end of the pipe does it, once the request in hand is answered.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main() -> None:
     # Ctrl-C at the terminal reaches the whole group; the node decides when the worker stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    die_with_parent()
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+    team = this_team()
+    if team.rank > 0:
+        follow(Service(clock=time.monotonic, peak_rss=peak_rss, team=team), team)
+        return
     pipe = ChildPipe.from_stdio()
     try:
         inbox = Inbox(pipe)
-        serve(pipe, inbox, Service(clock=inbox.clock, peak_rss=peak_rss))
+        serve(pipe, inbox, Service(clock=inbox.clock, peak_rss=peak_rss, team=team), team)
     except BrokenPipeError:
         return
 

@@ -14,8 +14,19 @@ from rlswarm.policy.sampler import sample
 from rlswarm.policy.server_sampler import ServerSampler
 from rlswarm.policy.source import resolve
 from rlswarm.worker.checkpoint import Checkpoints
-from rlswarm.worker.messages import Audit, Audited, Learn, Learned, Load, Loaded, Sample, Sampled
+from rlswarm.worker.messages import (
+    Audit,
+    Audited,
+    Learn,
+    Learned,
+    Load,
+    Loaded,
+    Rollout,
+    Sample,
+    Sampled,
+)
 from rlswarm.worker.step import Learner
+from rlswarm.worker.team import Team
 
 FIRST_RESERVE = 0.5
 """Seconds kept for step and checkpoint before any has been measured."""
@@ -24,8 +35,12 @@ FIRST_RESERVE = 0.5
 class Service:
     """The policy and its learner; empty until `load`."""
 
-    def __init__(self, *, clock: Callable[[], float], peak_rss: Callable[[], int]) -> None:
-        """`clock` gives monotonic seconds, `peak_rss` bytes."""
+    def __init__(
+        self, *, clock: Callable[[], float], peak_rss: Callable[[], int], team: Team | None = None
+    ) -> None:
+        """`clock` gives monotonic seconds, `peak_rss` bytes; `team`: processes that share the
+        work (default: this one alone)."""
+        self._team = team or Team()
         self._clock = clock
         self._peak_rss = peak_rss
         self._learner: Learner | None = None
@@ -38,21 +53,29 @@ class Service:
         """Load and resume, replacing what was loaded. Raises RlswarmError."""
         self._learner = None
         if request.threads > 0:
-            torch.set_num_threads(request.threads)
+            torch.set_num_threads(max(1, request.threads // self._team.size))
         files = resolve(request.model)
         policy = load_policy(
             files,
             request.lora,
             micro_batch=request.micro_batch,
             memory_bytes=request.memory_bytes,
+            processes=self._team.size,
             dtype=request.dtype,
             full=request.full,
         )
-        learner = Learner(policy, request.rule, temperature=request.temperature, clock=self._clock)
+        learner = Learner(
+            policy,
+            request.rule,
+            temperature=request.temperature,
+            clock=self._clock,
+            team=self._team,
+        )
         checkpoints = Checkpoints(
             Path(request.checkpoints), request.lora, request.model, full=request.full
         )
         resumed = checkpoints.resume(learner)
+        self._check_equal(policy)
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -76,6 +99,8 @@ class Service:
         """Draw completions within the budget from `received` on. Raises ModelError."""
         policy = self._policy()
         if self._server is not None:
+            if self._team.rank > 0:
+                return Sampled((), 0, 0, 0.0)
             return self._server.sample(
                 request.groups,
                 deadline=received + request.budget,
@@ -83,15 +108,31 @@ class Service:
                 stop=request.stop,
                 initial=request.initial,
             )
+        team = self._team
         with policy.without_adapter() if request.initial else nullcontext():
-            return sample(
+            mine = sample(
                 policy,
-                request.groups,
+                request.groups[team.rank :: team.size],
                 deadline=received + request.budget,
                 clock=self._clock,
                 stop=request.stop,
                 temperature=self._temperature,
             )
+        if team.size == 1:
+            return mine
+        parts = [
+            msgspec.msgpack.decode(part, type=Sampled)
+            for part in team.collect(msgspec.msgpack.encode(mine))
+        ]
+        groups: list[tuple[Rollout, ...]] = [()] * len(request.groups)
+        for rank, part in enumerate(parts):
+            groups[rank :: team.size] = part.groups
+        return Sampled(
+            groups=tuple(groups),
+            tokens=sum(part.tokens for part in parts),
+            prompt_tokens=sum(part.prompt_tokens for part in parts),
+            seconds=max(part.seconds for part in parts),
+        )
 
     def audit(self, request: Audit, received: float) -> Audited:
         """Evidence on seeded samples, within the budget from `received` on. Raises ModelError."""
@@ -116,7 +157,8 @@ class Service:
         finished = self._clock()
         problem = ""
         try:
-            self._checkpoints.save(self._learner, request.round)
+            if self._team.rank == 0:
+                self._checkpoints.save(self._learner, request.round)
         except StorageError as error:
             problem = str(error)
         # Half again as long as last time; the step itself is part of the last pass's time.
@@ -127,6 +169,14 @@ class Service:
             checkpoint_error=problem,
             peak_rss=self._peak_rss(),
         )
+
+    def _check_equal(self, policy: Policy) -> None:
+        names = self._team.collect(policy.base + policy.adapter_hash())
+        if len(set(names)) > 1:
+            raise ModelError(
+                "the worker's processes loaded different weights; on several machines the model "
+                "and the home must lie in a folder that all of them share"
+            )
 
     def _policy(self) -> Policy:
         if self._learner is None:

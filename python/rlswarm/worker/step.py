@@ -1,12 +1,13 @@
 """The learn window: as many groups as time allows, one optimizer step."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from rlswarm.errors import WorkerError
 from rlswarm.kernels import group_advantages, policy_loss
 from rlswarm.learning.estimator import (
     advantage_scale,
@@ -22,6 +23,7 @@ from rlswarm.policy.recompute import recomputed
 from rlswarm.policy.sampler import unpack_logprobs
 from rlswarm.worker.messages import Learned, LearningRule, TrainGroup
 from rlswarm.worker.passes import Pass, Piece, laid_out, logprobs, neighbours, take
+from rlswarm.worker.team import Team
 from rlswarm.worker.trunk import Trunk, common_beginning
 
 REACH = 8
@@ -31,14 +33,28 @@ SLOWER = 1.15
 """How much longer than measured the next pass may take."""
 
 
-@dataclass
-class _Sums:
+class _Sums(msgspec.Struct):
     tokens: int = 0
     sequences: int = 0
     longest: int = 0
     loss: float = 0.0
     weights: float = 0.0
     squares: float = 0.0
+
+    def add(self, other: "_Sums") -> None:
+        self.tokens += other.tokens
+        self.sequences += other.sequences
+        self.longest = max(self.longest, other.longest)
+        self.loss += other.loss
+        self.weights += other.weights
+        self.squares += other.squares
+
+
+class _Share(msgspec.Struct):
+    """What one process of a team did in a window."""
+
+    used: list[int]
+    sums: _Sums
 
 
 class Learner:
@@ -51,7 +67,10 @@ class Learner:
         *,
         temperature: float,
         clock: Callable[[], float],
+        team: Team | None = None,
     ) -> None:
+        """`team`: processes that learn together, each from its share of the groups."""
+        self._team = team or Team()
         self.policy = policy
         self.steps = 0
         """Optimizer steps taken so far."""
@@ -77,7 +96,7 @@ class Learner:
         places, refused = self._sound(groups)
         sound = [groups[place] for place in places]
         order = learning_order(sound, round, self._rule.sender_share)
-        used, sums = self._accumulate(sound, order, deadline)
+        used, sums = self._together(sound, order, deadline)
         normaliser = step_normaliser(
             self._rule, tokens=sums.tokens, sequences=sums.sequences, longest=sums.longest
         )
@@ -111,6 +130,33 @@ class Learner:
             else:
                 sound.append(place)
         return sound, tuple(refused)
+
+    def _together(
+        self, groups: Sequence[TrainGroup], order: Sequence[int], deadline: float
+    ) -> tuple[list[int], _Sums]:
+        """`_accumulate` over the whole team: gradients, sums and groups of all its processes."""
+        team = self._team
+        if team.size == 1:
+            return self._accumulate(groups, order, deadline)
+        share: _Share | None = None
+        try:
+            share = _Share(*self._accumulate(groups, order[team.rank :: team.size], deadline))
+        finally:
+            # Said even after a failure, or the others would wait for ever.
+            said = team.collect(msgspec.msgpack.encode(share))
+        shares = [msgspec.msgpack.decode(data, type=_Share | None) for data in said]
+        done = [share for share in shares if share is not None]
+        if len(done) < team.size:
+            raise WorkerError("another process of this worker failed")
+        if any(share.used for share in done):
+            for parameter in self.policy.adapter.values():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            team.add_up([p.grad for p in self.policy.adapter.values() if p.grad is not None])
+        total = _Sums()
+        for share in done:
+            total.add(share.sums)
+        return [place for share in done for place in share.used], total
 
     def _accumulate(
         self, groups: Sequence[TrainGroup], order: Sequence[int], deadline: float
