@@ -82,6 +82,7 @@ def test_doctor(tmp_path: Path, tiny_model: Path, parity: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     assert findings["scorer"]["verdict"] == "good"
     assert "tcp/9" in findings["peers"]["text"]
+    assert findings["reachable"]["text"].startswith("only this machine")
     assert all(f["remedy"] for f in findings.values() if f["verdict"] != "good")
 
     bad = rlswarm(*look, *loopback, "--model", tmp_path / "absent")

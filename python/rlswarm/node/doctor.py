@@ -189,7 +189,7 @@ async def check_network(manifest: Manifest, network: NetworkOptions) -> AsyncIte
     try:
         if not taken:
             yield Finding("port", "good", ", ".join(network.listen))
-        joined, unreachable = await _wait_for_peers(transport)
+        joined, unreachable = await _wait_for_peers(transport, network)
         addresses = worth_telling([a.split("/p2p/")[0] for a in transport.addresses()])
         yield Finding("addresses", "good", ", ".join(addresses))
         yield _peers_found(network, joined, unreachable)
@@ -231,13 +231,23 @@ def _peers_found(network: NetworkOptions, joined: int, unreachable: list[str]) -
     return Finding("peers", "poor", "no peer is known; a node would train alone", remedy)
 
 
-async def _wait_for_peers(transport: Libp2pTransport) -> tuple[int, list[str]]:
-    """Until peers and a verdict are there, or time is up: (peers met, addresses that failed)."""
+async def _wait_for_peers(
+    transport: Libp2pTransport, network: NetworkOptions
+) -> tuple[int, list[str]]:
+    """Until peers and a verdict are there, none can come any more, or time is up: (peers met,
+    addresses that failed)."""
     joined: set[str] = set()
     unreachable: list[str] = []
+
+    def settled() -> bool:
+        if joined:
+            return transport.reachability()[0] not in ("unknown", "private")
+        others = bool(network.known) or (network.mdns and not network.is_local)
+        return not others and len(unreachable) >= len(network.peers)
+
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(NETWORK_SECONDS):
-            while not joined or transport.reachability()[0] in ("unknown", "private"):
+            while not settled():
                 for arrival in await transport.receive():
                     if arrival.kind == "peer_joined":
                         joined.add(arrival.peer)
