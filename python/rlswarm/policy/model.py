@@ -179,7 +179,10 @@ def load_policy(
 def _memory(gpu: bool, allowed: int, processes: int) -> Memory:
     """What this process may use; on a CPU as many `processes` share what is free."""
     if gpu:
-        free, _ = torch.cuda.mem_get_info()
+        free, total = torch.cuda.mem_get_info()
+        if allowed:
+            # What the plan misjudges must not take more of the owner's GPU than was lent.
+            torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total))
         return Memory(min(free, allowed) if allowed else free, gpu=True)
     # The planner counts the runtime, part of which this process has taken already.
     import psutil
