@@ -65,7 +65,7 @@ def read_receipt(text: str | bytes) -> Receipt:
     """Parse a document. Raises ReceiptError if it is no receipt."""
     try:
         receipt = msgspec.json.decode(text, type=Receipt)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ReceiptError(f"this is no receipt ({error})") from None
     if receipt.format != FORMAT:
         raise ReceiptError(f"this receipt has the format {receipt.format!r}, not {FORMAT!r}")

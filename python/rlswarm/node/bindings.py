@@ -74,7 +74,7 @@ class Bindings:
         """Follow every valid statement of a body. Returns those that changed something."""
         try:
             statements = _DECODER.decode(body)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return []
         return [
             statement

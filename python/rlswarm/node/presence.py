@@ -48,7 +48,7 @@ class Presence:
         """A status record came. What is malformed is dropped."""
         try:
             status = _DECODER.decode(body)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         addresses = [a for a in status.addresses[:MOST_ADDRESSES] if len(a) <= MOST_LETTERS]
         if addresses:
