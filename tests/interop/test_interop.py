@@ -6,9 +6,9 @@ import time
 import warnings
 from collections.abc import Iterator
 
-import peers
 import pytest
 
+import peers
 from rlswarm import _core
 
 pytestmark = pytest.mark.interop
