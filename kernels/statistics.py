@@ -78,5 +78,6 @@ def fold(statistics: Statistics, z: Tensor, mass: Tensor, targets: Tensor, barre
 
 def add_at_targets(values: Tensor, targets: Tensor, amounts: Tensor) -> None:
     """values[i, targets[i]] += amounts[i] for the targets within the tile `values` [R, T]."""
-    rows = ((targets >= 0) & (targets < values.shape[1])).nonzero().squeeze(1)
-    values[rows, targets[rows]] += amounts[rows]
+    inside = (targets >= 0) & (targets < values.shape[1])
+    places = targets.clamp(0, values.shape[1] - 1)
+    values.scatter_add_(1, places[:, None], torch.where(inside, amounts, 0.0)[:, None])
