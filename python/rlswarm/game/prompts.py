@@ -10,6 +10,9 @@ from rlswarm.scorer.messages import EnvironmentSpec
 LETTERS = "ABCDEFGH"
 """Names of shown answers; authors stay anonymous."""
 
+EXAMPLE_SEEDS = (4711, 28, 903, 16)
+"""Of the proposals that a proposer is shown."""
+
 
 def critique_prompt(game: Game, stage: Stage, question: str, answers: Sequence[str]) -> Prompt:
     """Task and k anonymous answers; the critic says which are right and how sure it is.
@@ -53,13 +56,18 @@ def debate_prompt(
 
 
 def propose_prompt(stage: Stage, kinds: Sequence[EnvironmentSpec]) -> Prompt:
-    """The kinds of tasks that may be proposed, numbered from 1."""
+    """The kinds of tasks that may be proposed, numbered from 1, and one proposal of each of the
+    first few: a small model takes the form from examples alone."""
     listed = "\n".join(
         f"Kind {number}: {spec.name}"
         + "".join(f", {key} {value}" for key, value in sorted(spec.config.items()))
         for number, spec in enumerate(kinds, start=1)
     )
-    return _prompt(f"{stage.ask}\n\nKinds of tasks:\n{listed}", stage)
+    turns = [ChatMessage("user", f"{stage.ask}\n\nKinds of tasks:\n{listed}")]
+    for number, seed in zip(range(1, len(kinds) + 1), EXAMPLE_SEEDS, strict=False):
+        turns.append(ChatMessage("assistant", f"Kind {number}, seed {seed}"))
+        turns.append(ChatMessage("user", "Another one."))
+    return (*turns, *_prompt("", stage)[1:])
 
 
 def as_persona(system: str, prompt: Prompt) -> Prompt:

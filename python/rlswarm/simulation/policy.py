@@ -79,7 +79,8 @@ class ScriptedWorker:
         last = group.prompt[-1]
         verdict = f"{'right' if u[0] < 0.5 else 'wrong'} {50 + int(50 * u[2])}%"
         if last.role == "assistant" and last.content == "Kind":
-            kinds = len(re.findall(r"^Kind \d+:", group.prompt[-2].content, re.MULTILINE))
+            asked = "\n".join(turn.content for turn in group.prompt)
+            kinds = len(re.findall(r"^Kind \d+:", asked, re.MULTILINE))
             return f" {1 + int(kinds * u[0])}, seed {int(1000 * u[1])}"
         if last.role == "assistant" and "Your side:" in group.prompt[-2].content:
             return f" {verdict}\nBecause of the sum."
