@@ -61,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) lag: Option<Lag>,
     /// Pings in a row that it didn't answer.
     pub(crate) unanswered: u8,
+    /// Whether it was dialled directly after it came through a relay.
+    pub(crate) straightened: bool,
     // At most as many as one peer may have.
     connections: Vec<Connection>,
 }
@@ -97,6 +99,7 @@ impl Peers {
             dialled,
             lag: None,
             unanswered: 0,
+            straightened: false,
             connections: Vec::new(),
         });
         // A direct way is better than one through a relay, and a listener better than a port that

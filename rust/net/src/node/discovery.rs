@@ -11,7 +11,7 @@ use crate::address::{self, is_loopback, with_peer};
 use crate::book::{MAX_ADDRESSES, Word};
 use crate::clock::now_ms;
 use crate::events::What;
-use crate::peers::{Membership, Peer};
+use crate::peers::Membership;
 
 /// Addresses of one peer that are looked at.
 const MAX_LISTED: usize = 64;
@@ -165,14 +165,19 @@ impl Node {
     }
 
     /// Dial a peer that came through a relay, if it says that anyone can dial it: it could not dial
-    /// this node, which is no reason to stay with the relay.
+    /// this node, which is no reason to stay with the relay. Once: its word may lead anywhere.
     fn straighten(&mut self, peer: PeerId, usable: &[Multiaddr]) {
         let straight: Vec<Multiaddr> = usable
             .iter()
             .filter(|address| address::distance(address) == 0)
             .cloned()
             .collect();
-        if !straight.is_empty() && self.peers.get(&peer).is_some_and(Peer::is_relayed) {
+        if let Some(known) = self.peers.get_mut(&peer)
+            && known.is_relayed()
+            && !known.straightened
+            && !straight.is_empty()
+        {
+            known.straightened = true;
             let options = DialOpts::peer_id(peer)
                 .condition(PeerCondition::Always)
                 .addresses(straight)
