@@ -56,8 +56,14 @@ attacks: build
 .interop:
 	@$(BIN)/python tests/peers.py
 
+# Routers for the tests behind NATs, where CI may install them. Without, those are skipped, and say so.
+.PHONY: .routers
+.routers:
+	@command -v nft >/dev/null || { [ -z "$$CI" ] || \
+	  apt-get install -y -qq iproute2 nftables >/dev/null 2>&1; } || true
+
 # Compiling the sandbox takes as long as the Rust part, so they run side by side.
-test: build .model .extras
+test: .routers build .model .extras
 	@$(MAKE) --no-print-directory -j2 .sandbox .checked .interop
 	@$(MAKE) --no-print-directory test-python
 
