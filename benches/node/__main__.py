@@ -11,8 +11,10 @@ Needs Linux, root (for the namespaces), iproute2, uv, the bundled model and 6 GB
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import models
@@ -34,29 +36,31 @@ from results import Cell, append, load, rows, table
 from rlswarm.errors import RlswarmError
 from rlswarm.policy.cache import cache_folder
 
-TURNS = 3
-OUR_ROUNDS = 3
-THEIR_ROUNDS = 2
-"""The warm-up included; a round of the original is long and varies little."""
+ROUNDS = 2
+"""The warm-up included."""
 
 
 def main() -> int:
     arguments = _arguments()
+    if arguments.one:
+        arguments.full, arguments.minutes = True, 8.5
+    # So that what kills us still lets us end the nodes and take the namespaces away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = [
         (case, system, turn)
+        for turn in range(arguments.turns if arguments.full else 1)
         for case, systems in (RUNS if arguments.full else [(EQUAL_WORK, [OURS, GENRL])])
-        for turn in range(TURNS if arguments.full else 1)
         for system in systems
     ]
-    if arguments.show:
-        wanted = []
+    until = time.monotonic() + 60 * arguments.minutes
     try:
         for case, system, turn in wanted:
-            if (case.name, system.name, turn) not in {c.key for c in load(arguments.results)}:
-                print(f"{case.name}: {system.name}, turn {turn + 1}", file=sys.stderr, flush=True)
-                append(arguments.results, _run(case, system, turn, arguments.cache))
-                if arguments.one:
-                    break
+            if (case.name, system.name, turn) in {cell.key for cell in load(arguments.results)}:
+                continue
+            if time.monotonic() > until:
+                break
+            print(f"{case.name}: {system.name}, turn {turn + 1}", file=sys.stderr, flush=True)
+            append(arguments.results, _run(case, system, turn, arguments.cache))
     except (ArenaError, RlswarmError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -76,21 +80,29 @@ def _run(case: Case, system: System, turn: int, cache: Path) -> Cell:
     folder = Path(tempfile.mkdtemp(prefix="rlswarm-bench-"))
     versions = own_versions()
     if system.kind == "rlswarm":
-        costs = asyncio.run(ours.play(system, case, model, folder, OUR_ROUNDS))
+        costs = asyncio.run(ours.play(system, case, model, folder, ROUNDS))
     else:
         python = theirs.environment(cache, versions["reasoning-gym"])
         versions = theirs.versions(python)
-        costs = asyncio.run(theirs.play(python, system, case, model, folder, THEIR_ROUNDS, turn))
+        costs = asyncio.run(theirs.play(python, system, case, model, folder, ROUNDS, turn))
     shutil.rmtree(folder)  # kept when a run fails, for its logs
     return Cell(case.name, system.name, turn, tuple(costs), versions, machine())
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benches/node", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all cases and rows, three turns")
-    parser.add_argument("--one", action="store_true", help="stop after one run")
-    parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
+    parser.add_argument("--full", action="store_true", help="all cases and systems, in turns")
+    parser.add_argument(
+        "--turns", type=int, default=3, help="how often with --full [default: %(default)s]"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=float("inf"),
+        help="begin no run after so many; 0 shows what is there",
+    )
     parser.add_argument("--json", action="store_true", help="one row a line")
+    parser.add_argument("--one", action="store_true")
     parser.add_argument(
         "--cache",
         type=Path,

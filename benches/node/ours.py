@@ -22,7 +22,7 @@ from graded import NAME
 
 from rlswarm.config.manifest import Manifest, render_manifest
 from rlswarm.config.presets import starter_manifest
-from rlswarm.game.stages import answer_critique_revise
+from rlswarm.game.presets import load_game
 from rlswarm.scorer.messages import EnvironmentSpec
 
 HERE = Path(__file__).parent
@@ -35,17 +35,17 @@ SETTLE_SECONDS = 1.0
 
 def manifest(system: System, case: Case, model: Path, genesis: datetime.datetime) -> Manifest:
     """The swarm of one round's shape. Windows are wide: a node that waits uses no CPU."""
-    scale = case.samples / 2 * (1.0 if not case.shots else 1.5)
-    slow = 3.0 if system.dtype or system.full else 1.0
-    window = (8.0 + 6.0 * scale) * min(slow, 2.0)
-    learn = (8.0 + 8.0 * scale * system.stages) * slow
-    stages = answer_critique_revise(
-        answer=window,
-        critique=2 * window,
-        revise=2 * window,
-        reveal=REVEAL_SECONDS,
-        answer_tokens=MAX_TOKENS,
-    )[: system.stages]
+    tokens = PROMPTS * case.samples * MAX_TOKENS
+    slow = 2.2 if system.full else 1.5 if system.dtype else 1.0
+    window = (5.0 + 0.006 * slow * tokens) * (1.0 if system.stages == 1 else 2.0)
+    learn = 2.0 + 0.018 * slow * tokens * system.stages
+    # The original's game is the first stage alone, paid for being right and nothing else.
+    stages = tuple(
+        msgspec.structs.replace(
+            stage, window=window, reveal=REVEAL_SECONDS, max_tokens=MAX_TOKENS, format=0.0
+        )
+        for stage in load_game("answer-critique-revise").stages[: system.stages]
+    )
     playing = sum(stage.window + stage.reveal for stage in stages)
     starter = starter_manifest("bench", genesis, model=str(model))
     return msgspec.structs.replace(
@@ -64,7 +64,10 @@ def manifest(system: System, case: Case, model: Path, genesis: datetime.datetime
                 config=LETTER_COUNTING,
             ),
         ),
-        model=msgspec.structs.replace(starter.model, temperature=TEMPERATURE),
+        model=msgspec.structs.replace(starter.model, temperature=TEMPERATURE, full=system.full),
+        learning=msgspec.structs.replace(
+            starter.learning, learning_rate=1e-6 if system.full else starter.learning.learning_rate
+        ),
     )
 
 
@@ -90,7 +93,6 @@ async def play(
     rules = manifest(system, case, model, now)
     file.write_text(render_manifest(rules))
     options = ["--dtype", system.dtype] if system.dtype else []
-    options += ["--train", "full"] if system.full else []
     async with two_players() as players:
         for index, player in enumerate(players):
             home = folder / f"node-{index}"
