@@ -28,14 +28,15 @@ from cells import (
     RUNS,
     Case,
     System,
-    machine,
-    own_versions,
 )
 from results import Cell, append, load, rows, table
 
+from rlswarm.bench.rows import line
+from rlswarm.bench.rows import versions as own_versions
 from rlswarm.errors import RlswarmError
 from rlswarm.policy.cache import cache_folder
 
+SHOWN = ("rlswarm", "torch", "transformers", "peft", "reasoning-gym")
 ROUNDS = 2
 """The warm-up included."""
 
@@ -67,7 +68,7 @@ def main() -> int:
     cells = load(arguments.results)
     if arguments.json:
         for row in rows(cells):
-            print(row.as_json())
+            print(line(row))
     else:
         print(table(cells, GENRL.name))
     return 0
@@ -78,7 +79,7 @@ def _run(case: Case, system: System, turn: int, cache: Path) -> Cell:
     if case.equal:
         model = models.endless(model, cache / "endless")
     folder = Path(tempfile.mkdtemp(prefix="rlswarm-bench-"))
-    versions = own_versions()
+    versions = own_versions(*SHOWN)
     if system.kind == "rlswarm":
         costs = asyncio.run(ours.play(system, case, model, folder, ROUNDS))
     else:
@@ -86,7 +87,7 @@ def _run(case: Case, system: System, turn: int, cache: Path) -> Cell:
         versions = theirs.versions(python)
         costs = asyncio.run(theirs.play(python, system, case, model, folder, ROUNDS, turn))
     shutil.rmtree(folder)  # kept when a run fails, for its logs
-    return Cell(case.name, system.name, turn, tuple(costs), versions, machine())
+    return Cell(case.name, system.name, turn, tuple(costs), versions)
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,10 +1,7 @@
 """What is compared: cases, the systems that play them, and one line of results."""
 
-import importlib.metadata
-import platform
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 PROMPTS = 4
 MAX_TOKENS = 64
@@ -93,25 +90,3 @@ class RoundCost:
     idle_cores: float | None = None
     """CPU seconds a second while waiting for the next round; ours only, the original never
     waits."""
-
-
-def machine() -> dict[str, Any]:
-    """What the figures hold for."""
-    import os
-
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return {"cpu": model, "cores": os.cpu_count(), "system": platform.release()}
-
-
-def own_versions() -> dict[str, str]:
-    packages = ("rlswarm", "torch", "transformers", "peft", "reasoning-gym")
-    return {name: importlib.metadata.version(name) for name in packages} | {
-        "python": platform.python_version()
-    }

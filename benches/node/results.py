@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from cells import RUNS, RoundCost
+
+from rlswarm.bench.rows import Row
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,6 @@ class Cell:
     costs: tuple[RoundCost, ...]
     """Of both nodes' rounds."""
     versions: dict[str, str]
-    machine: dict[str, Any]
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -70,35 +70,6 @@ METRICS = (
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One figure of one system in one case, over all nodes, rounds and turns."""
-
-    case: str
-    system: str
-    metric: Metric
-    value: float
-    """Median."""
-    low: float
-    high: float
-    versions: dict[str, str]
-
-    def as_json(self) -> str:
-        return json.dumps(
-            {
-                "bench": "node",
-                "case": self.case,
-                "system": self.system,
-                "metric": self.metric.name,
-                "value": round(self.value, 4),
-                "min": round(self.low, 4),
-                "max": round(self.high, 4),
-                "unit": self.metric.unit,
-                "versions": self.versions,
-            }
-        )
-
-
 def rows(cells: list[Cell]) -> Iterator[Row]:
     """In the order of the cases, systems and metrics."""
     for case, systems in RUNS:
@@ -113,13 +84,15 @@ def rows(cells: list[Cell]) -> Iterator[Row]:
                 ]
                 if values:
                     yield Row(
-                        case.name,
-                        system.name,
-                        metric,
-                        statistics.median(values),
-                        min(values),
-                        max(values),
-                        mine[-1].versions,
+                        bench="node",
+                        case=case.name,
+                        system=system.name,
+                        metric=metric.name,
+                        value=round(statistics.median(values), 4),
+                        min=round(min(values), 4),
+                        max=round(max(values), 4),
+                        unit=metric.unit,
+                        versions=mine[-1].versions,
                     )
 
 
@@ -133,27 +106,25 @@ def table(cells: list[Cell], original: str) -> str:
         lines += [f"**{case}**", "", f"| a node and round | {' | '.join(systems)} |"]
         lines.append("| --- " * (len(systems) + 1) + "|")
         for metric in METRICS:
-            figures = {row.system: row for row in here if row.metric == metric}
+            figures = {row.system: row for row in here if row.metric == metric.name}
             if not figures:
                 continue
             base = figures.get(original)
-            texts = [_figure(figures.get(system), base) for system in systems]
+            texts = [_figure(figures.get(system), base, metric.digits) for system in systems]
             lines.append(f"| {metric.name}, {metric.unit} | {' | '.join(texts)} |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _figure(row: Row | None, base: Row | None) -> str:
-    if row is None:
+def _figure(row: Row | None, base: Row | None, digits: int) -> str:
+    """A median, its range, and how many times less or more it is than the original's."""
+    if row is None or row.value is None or row.min is None or row.max is None:
         return "-"
-    digits = row.metric.digits
     text = f"{row.value:.{digits}f}"
-    if row.high > row.low:
-        text += f" ({row.low:.{digits}f}-{row.high:.{digits}f})"
-    if base is not None and base is not row and row.value > 0 and base.value > 0:
-        text += (
-            f", {base.value / row.value:.1f}x less"
-            if base.value > row.value
-            else (f", {row.value / base.value:.1f}x more" if row.value > base.value else "")
-        )
-    return text
+    if row.max > row.min:
+        text += f" ({row.min:.{digits}f}-{row.max:.{digits}f})"
+    if base is None or base is row or not base.value or not row.value:
+        return text
+    if base.value > row.value:
+        return f"{text}, {base.value / row.value:.1f}x less"
+    return f"{text}, {row.value / base.value:.1f}x more" if row.value > base.value else text

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from cells import (
     System,
 )
 
+from rlswarm._core import prf
+from rlswarm.bench import rows
 from rlswarm.environments import extraction
-from rlswarm.environments.environment import is_held_out
+from rlswarm.environments.environment import is_held_out, seed_of
 from rlswarm.environments.reasoning_gym_environment import ReasoningGymEnvironment
 
 HERE = Path(__file__).parent
 PACKAGES = ("gensyn-genrl==0.3.0", "hivemind==1.1.12")
-SHOWN = ("gensyn-genrl", "hivemind", "torch", "transformers", "python")
+SHOWN = ("gensyn-genrl", "hivemind", "torch", "transformers", "reasoning-gym")
 
 
 def environment(cache: Path, reasoning_gym: str) -> Path:
@@ -51,13 +54,14 @@ def environment(cache: Path, reasoning_gym: str) -> Path:
 
 
 def versions(python: Path) -> dict[str, str]:
+    """As ours are shown (``rlswarm.bench.rows.versions``)."""
     script = (
         "import importlib.metadata as m, json, platform;"
-        f"print(json.dumps({{n: m.version(n) for n in {SHOWN[:-1]!r}}}"
+        f"print(json.dumps({{n: m.version(n) for n in {SHOWN!r}}}"
         " | {'python': platform.python_version()}))"
     )
     told = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True)
-    return dict(json.loads(told.stdout))
+    return rows.versions() | dict(json.loads(told.stdout))
 
 
 def tasks(case: Case, node: int, rounds: int) -> tuple[list[dict[str, str]], list[Any]]:
@@ -66,10 +70,9 @@ def tasks(case: Case, node: int, rounds: int) -> tuple[list[dict[str, str]], lis
     before: list[dict[str, str]] = []
 
     def fresh() -> Iterator[dict[str, Any]]:
-        seed = node << 32
-        while True:
-            seed += 1
-            item = source.generate(seed)
+        for number in count():
+            parts = [node.to_bytes(8, "little"), number.to_bytes(8, "little")]
+            item = source.generate(seed_of(prf("rlswarm node bench task", parts)))
             if is_held_out(item.question):
                 continue
             turns = [{"role": turn.role, "content": turn.content} for turn in source.prompt(item)]
@@ -84,8 +87,8 @@ def tasks(case: Case, node: int, rounds: int) -> tuple[list[dict[str, str]], lis
 
     stream = fresh()
     # The first round only warms up, so one task is enough.
-    counts = [1] + [PROMPTS] * (rounds - 1)
-    return before, [[next(stream) for _ in range(count)] for count in counts]
+    sizes = [1] + [PROMPTS] * (rounds - 1)
+    return before, [[next(stream) for _ in range(size)] for size in sizes]
 
 
 async def play(

@@ -1,5 +1,7 @@
 """``rlswarm bench``: measurements beside the nearest peers."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ from rlswarm.cli.main import LazyGroup
     lazy={
         "kernels": ("rlswarm.cli.bench:kernels", "Head and policy loss, beside TRL and Liger."),
         "sampling": ("rlswarm.cli.bench:sampling", "Sampling, beside transformers' generate."),
+        "node": ("rlswarm.cli.bench:node", "A node's round, beside GenRL over hivemind."),
     },
 )
 def bench() -> None:
@@ -70,3 +73,49 @@ def sampling(as_json: bool, full: bool) -> None:
             click.echo(line(row))
     if not as_json:
         click.echo(table(rows))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--full", is_flag=True, help="All cases and systems, in turns.")
+@click.option(
+    "--turns", type=click.IntRange(1), default=3, show_default=True, help="How often, with --full."
+)
+@click.option(
+    "--minutes", type=click.FloatRange(0), help="Begin no run after so many; 0 shows what is there."
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("benches/node/results.jsonl"),
+    show_default=True,
+    help="The finished runs, which are not run again.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where GenRL's environment is made, 6 GB [default: rlswarm's cache folder].",
+)
+def node(
+    as_json: bool,
+    full: bool,
+    turns: int,
+    minutes: float | None,
+    results: Path,
+    cache: Path | None,
+) -> None:
+    """A round of two nodes with SmolLM2-135M, ours and GenRL over hivemind in turns.
+
+    Run it in a checkout, as root on Linux: each node gets its own network namespace, so that its
+    bytes can be counted. Needs iproute2, uv and the bundled model.
+    """
+    folder = Path("benches/node")
+    if not (folder / "__main__.py").is_file():
+        raise click.UsageError("there is no benches/node here; run this in a checkout of rlswarm")
+    options = ["--turns", str(turns), "--results", str(results)]
+    options += ["--json"] if as_json else []
+    options += ["--full"] if full else []
+    options += [] if minutes is None else ["--minutes", str(minutes)]
+    options += [] if cache is None else ["--cache", str(cache)]
+    done = subprocess.run([sys.executable, str(folder), *options], check=False)
+    click.get_current_context().exit(done.returncode)
