@@ -27,6 +27,7 @@ from cells import (
     OURS,
     RUNS,
     Case,
+    RoundCost,
     System,
 )
 from results import Cell, append, load, rows, table
@@ -40,11 +41,12 @@ SHOWN = ("rlswarm", "torch", "transformers", "peft", "reasoning-gym")
 ROUNDS = 2
 """The warm-up included."""
 
+STRETCHES = (1.0, 2.0, 4.0)
+"""Of our windows, until a round fits."""
+
 
 def main() -> int:
     arguments = _arguments()
-    if arguments.one:
-        arguments.full, arguments.minutes = True, 8.5
     # So that what kills us still lets us end the nodes and take the namespaces away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = [
@@ -81,13 +83,25 @@ def _run(case: Case, system: System, turn: int, cache: Path) -> Cell:
     folder = Path(tempfile.mkdtemp(prefix="rlswarm-bench-"))
     versions = own_versions(*SHOWN)
     if system.kind == "rlswarm":
-        costs = asyncio.run(ours.play(system, case, model, folder, ROUNDS))
+        costs = _our_costs(system, case, model, folder)
     else:
         python = theirs.environment(cache, versions["reasoning-gym"])
         versions = theirs.versions(python)
         costs = asyncio.run(theirs.play(python, system, case, model, folder, ROUNDS, turn))
     shutil.rmtree(folder)  # kept when a run fails, for its logs
     return Cell(case.name, system.name, turn, tuple(costs), versions)
+
+
+def _our_costs(system: System, case: Case, model: Path, folder: Path) -> list[RoundCost]:
+    """In windows as wide as this machine needs. Raises NotWholeError if none is wide enough."""
+    for stretch in STRETCHES[:-1]:
+        try:
+            place = folder / str(stretch)
+            return asyncio.run(ours.play(system, case, model, place, ROUNDS, stretch))
+        except ours.NotWholeError as error:
+            print(f"{error}; once more with wider windows", file=sys.stderr, flush=True)
+    last = STRETCHES[-1]
+    return asyncio.run(ours.play(system, case, model, folder / str(last), ROUNDS, last))
 
 
 def _arguments() -> argparse.Namespace:
@@ -103,7 +117,6 @@ def _arguments() -> argparse.Namespace:
         help="begin no run after so many; 0 shows what is there",
     )
     parser.add_argument("--json", action="store_true", help="one row a line")
-    parser.add_argument("--one", action="store_true")
     parser.add_argument(
         "--cache",
         type=Path,

@@ -31,14 +31,22 @@ OPENING_SECONDS = 3.0
 
 REVEAL_SECONDS = 1.5
 SETTLE_SECONDS = 1.0
+WHOSE = ("own", "external")
 
 
-def manifest(system: System, case: Case, model: Path, genesis: datetime.datetime) -> Manifest:
-    """The swarm of one round's shape. Windows are wide: a node that waits uses no CPU."""
+class NotWholeError(ArenaError):
+    """A round was cut short by its windows; wider ones are needed."""
+
+
+def manifest(
+    system: System, case: Case, model: Path, genesis: datetime.datetime, stretch: float = 1.0
+) -> Manifest:
+    """The swarm of one round's shape. Windows are wide: a node that waits uses no CPU. `stretch`
+    widens them further, for slower machines."""
     tokens = PROMPTS * case.samples * MAX_TOKENS
-    slow = 2.2 if system.full else 1.5 if system.dtype else 1.0
-    window = (5.0 + 0.006 * slow * tokens) * (1.0 if system.stages == 1 else 2.0)
-    learn = 2.0 + 0.018 * slow * tokens * system.stages
+    slow = stretch * (4.0 if system.full else 1.6 if system.dtype else 1.0)
+    window = stretch * (8.0 + 0.012 * tokens) * (1.0 if system.stages == 1 else 1.5)
+    learn = 4.0 + 0.025 * slow * tokens * system.stages
     # The original's game is the first stage alone, paid for being right and nothing else.
     stages = tuple(
         msgspec.structs.replace(
@@ -84,13 +92,13 @@ def install_graded(folder: Path) -> None:
 
 
 async def play(
-    system: System, case: Case, model: Path, folder: Path, rounds: int
+    system: System, case: Case, model: Path, folder: Path, rounds: int, stretch: float = 1.0
 ) -> list[RoundCost]:
-    """Two nodes play `rounds` rounds; the costs of all but the first."""
+    """Two nodes play `rounds` rounds; the costs of all but the first. Raises NotWholeError."""
     install_graded(folder / "packages")
     file = folder / "swarm.toml"
     now = datetime.datetime.now(datetime.UTC)
-    rules = manifest(system, case, model, now)
+    rules = manifest(system, case, model, now, stretch)
     file.write_text(render_manifest(rules))
     options = ["--dtype", system.dtype] if system.dtype else []
     async with two_players() as players:
@@ -130,27 +138,24 @@ def _our_path() -> str:
 
 
 def _costs(player: Player, rounds: int, stages: int) -> list[RoundCost]:
-    """Raises ArenaError if a round was not played and learned from whole."""
+    """Raises NotWholeError if a round was not played and learned from whole."""
     costs = []
     for number in range(1, rounds):
-        (begun,) = _marks(player, "round_opened", number)
+        begun = _mark(player, "round_opened", number)
         played = _marks(player, "stage", number)
-        learned = _marks(player, "learned", number)
-        (ended,) = _marks(player, "round", number)
+        learned = _mark(player, "learned", number)
+        ended = _mark(player, "round", number)
         if len(played) != stages or any(mark.event["groups"] != PROMPTS for mark in played):
-            raise ArenaError(f"round {number} was not played whole: widen the windows")
-        taught = learned[0].event if learned else {}
-        if not all(
-            taught.get(f"{whose}_used", -1) == taught.get(f"{whose}_informative")
-            for whose in ("own", "external")
-        ):
-            raise ArenaError(f"round {number} was not learned from whole: {taught}")
+            raise NotWholeError(f"round {number} was cut short while sampling")
+        taught = learned.event
+        if any(taught[f"{whose}_used"] != taught[f"{whose}_informative"] for whose in WHOSE):
+            raise NotWholeError(f"round {number} was cut short while learning: {taught}")
         whole = ended.reading - begun.reading
         sampled = (played[0].reading - begun.reading).cpu if stages == 1 else None
-        idle = begun.reading - _marks(player, "round", number - 1)[0].reading
+        idle = begun.reading - _mark(player, "round", number - 1).reading
         costs.append(
             RoundCost(
-                work_seconds=sum(mark.event["seconds"] for mark in [*played, *learned]),
+                work_seconds=sum(mark.event["seconds"] for mark in [*played, learned]),
                 cpu=whole.cpu,
                 sample_cpu=sampled,
                 gather_cpu=None,
@@ -166,6 +171,12 @@ def _costs(player: Player, rounds: int, stages: int) -> list[RoundCost]:
             )
         )
     return costs
+
+
+def _mark(player: Player, event: str, number: int) -> Mark:
+    if found := _marks(player, event, number):
+        return found[0]
+    raise NotWholeError(f"round {number} has no `{event}`: the round before took too long")
 
 
 def _marks(player: Player, event: str, number: int) -> list[Mark]:
