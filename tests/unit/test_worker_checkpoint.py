@@ -72,7 +72,7 @@ def test_the_last_two_are_kept(model: Path, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "no json", "bad json", "no tensors"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "no json", "bad json", "old json", "no tensors"])
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     model: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,12 +90,14 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
         about.unlink()
     elif damage == "bad json":
         about.write_text("{")
+    elif damage == "old json":
+        about.write_text('{"round": 1}')
     else:
         tensors.unlink()
     _, loaded = started(model, tmp_path / "c")
     assert loaded.resumed_round == 0
     assert loaded.adapter == adapters[0]
-    assert ("skipping a damaged checkpoint" in capsys.readouterr().err) == (damage != "no json")
+    assert ("skipping the checkpoint" in capsys.readouterr().err) == (damage != "no json")
 
 
 def test_a_full_disk_is_reported_and_training_goes_on(model: Path, tmp_path: Path) -> None:

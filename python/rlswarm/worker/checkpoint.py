@@ -130,6 +130,10 @@ def read_checkpoint(folder: Path, round: int | None = None) -> SavedPolicy:
     )
 
 
+_FIELDS = {"round", "steps", "model", "base", "lora", "full", "blake3"}
+"""What is read of a checkpoint's description."""
+
+
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("round-*.json"), reverse=True)
 
@@ -148,10 +152,12 @@ def _whole(folder: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
         try:
             about: dict[str, Any] = json.loads(path.read_bytes())
             data = path.with_suffix(".safetensors").read_bytes()
+            if not _FIELDS <= about.keys():
+                raise ValueError("written by another version of rlswarm")
             if blake3(data).hex() != about["blake3"]:
                 raise ValueError("its hash differs")
-        except (OSError, ValueError, KeyError) as error:
-            print(f"skipping a damaged checkpoint, {path} ({error})", file=sys.stderr)
+        except (OSError, ValueError) as error:
+            print(f"skipping the checkpoint {path}: {error}", file=sys.stderr)
             continue
         yield about, data
 
