@@ -152,7 +152,7 @@ def _whole(folder: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
         try:
             about: dict[str, Any] = json.loads(path.read_bytes())
             data = path.with_suffix(".safetensors").read_bytes()
-            if not _FIELDS <= about.keys():
+            if not about.keys() >= _FIELDS:
                 raise ValueError("written by another version of rlswarm")
             if blake3(data).hex() != about["blake3"]:
                 raise ValueError("its hash differs")
