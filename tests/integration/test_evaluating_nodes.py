@@ -39,7 +39,12 @@ def test_results_are_signed_told_and_checked(tmp_path: Path, tiny_model: Path, s
     assert told["results"][0]["environment"] == "parity"
     mine = first.wait_for("held_out", lambda d: d["record"] == told["record"])
     assert (mine["own"], mine["results"]) == (True, told["results"])
-    for node in (first, second):
+    # Stopped when one has just told what its newest policy is worth, before it learns again.
+    second.wait_for(
+        "held_out",
+        lambda d: d["own"] and d["round"] in [e["round"] for e in second.all("learned")[-1:]],
+    )
+    for node in (second, first):
         node.process.terminate()
     for node in (first, second):
         assert node.end() == 0
