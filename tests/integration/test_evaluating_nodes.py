@@ -39,35 +39,31 @@ def test_results_are_signed_told_and_checked(tmp_path: Path, tiny_model: Path, s
     assert told["results"][0]["environment"] == "parity"
     mine = first.wait_for("held_out", lambda d: d["record"] == told["record"])
     assert (mine["own"], mine["results"]) == (True, told["results"])
-    # Stopped when one has just told what its newest policy is worth, before it learns again.
-    second.wait_for(
+    # The second is stopped just when it told what its newest policy is worth: a stop while it
+    # learns would leave a newer checkpoint.
+    before = len(second.all("held_out"))
+    last = second.wait_for(
         "held_out",
-        lambda d: d["own"] and d["round"] in [e["round"] for e in second.all("learned")[-1:]],
+        lambda d: (
+            d["own"]
+            and d in second.all("held_out")[before:]
+            and d["round"] in [e["round"] for e in second.all("learned")[-1:]]
+        ),
     )
     for node in (second, first):
         node.process.terminate()
     for node in (first, second):
         assert node.end() == 0
 
-    # The last own record after the last step is by the policy of the newest checkpoint.
-    last = first.all("held_out")[-1]
-    for node in (first, second):
-        own = [d for d in node.all("held_out") if d["own"]]
-        learned = node.all("learned")
-        if learned and own and learned[-1]["round"] == own[-1]["round"]:
-            last, home = own[-1], node.home
-            break
-    else:
-        pytest.fail("no node evaluated after its last step")
     swarm = ("--swarm", str(place))
-    done = evaluated("--home", str(home), *swarm, "--check", last["record"][:16])
+    done = evaluated("--home", str(second.home), *swarm, "--check", last["record"][:16])
     assert done.returncode == 0, done.stderr
     checked = json.loads(done.stdout)
     assert checked["true"]
     assert checked["same_policy"]
     assert checked["equal"] == checked["drawn_again"] == last["results"][0]["count"]
 
-    done = evaluated("--home", str(home), *swarm, "--tasks", "8")
+    done = evaluated("--home", str(second.home), *swarm, "--tasks", "8")
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)
     assert measured["adapter"] == last["adapter"]
