@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rlswarm.cli.keys import home_option, open_home_keys, password_option
+from rlswarm.cli.keys import open_home_keys, password_option
+from rlswarm.cli.options import home_option
 
 if TYPE_CHECKING:
     from rlswarm.identity.binding import Binding, Release
@@ -42,7 +43,7 @@ def _place_options(command: Any) -> Any:
 
 
 @click.command()
-@home_option
+@home_option()
 @password_option
 @click.option("--account", metavar="ADDRESS", help="An account whose key is in another wallet.")
 @_place_options
@@ -83,7 +84,7 @@ def bind(
 
 
 @click.command()
-@home_option
+@home_option()
 @password_option
 @_place_options
 def rotate(
@@ -107,7 +108,7 @@ def rotate(
 
 
 @click.command()
-@home_option
+@home_option()
 @password_option
 @click.option("--release", is_flag=True, help="Only let go, so that another account can be bound.")
 @click.option("--yes", is_flag=True, help="Don't ask.")

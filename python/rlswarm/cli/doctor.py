@@ -4,16 +4,13 @@ from pathlib import Path
 
 import click
 
+from rlswarm.cli.options import home_option
+
 MARKS = {"good": ("ok", "green"), "poor": ("!", "yellow"), "bad": ("x", "red")}
 
 
 @click.command()
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RLSWARM_HOME",
-    help="Folder of the node.",
-)
+@home_option()
 @click.option(
     "--swarm",
     "manifest",

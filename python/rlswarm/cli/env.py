@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rlswarm.cli.options import json_option
+
 if TYPE_CHECKING:
     from rlswarm.environments.environment import Environment, Item
 
@@ -19,7 +21,7 @@ def env() -> None:
 
 
 @env.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def list_(as_json: bool) -> None:
     """All environments installed here, and why some are refused."""
     from rlswarm.environments.registry import list_environments

@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rlswarm.cli.main import LazyGroup
+from rlswarm.cli.options import home_option, json_option
 
 if TYPE_CHECKING:
     from rlswarm.identity.node_keys import NodeKeys
 
-home_option = click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RLSWARM_HOME",
-    help="Folder of the node.",
-)
 password_option = click.option(
     "--password-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File whose first line is the password; else RLSWARM_PASSWORD, the OS keyring, a prompt.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 @click.group(
@@ -93,7 +87,7 @@ def _described(keys: NodeKeys) -> dict[str, Any]:
 
 
 @click.command()
-@home_option
+@home_option()
 @json_option
 def new(home: Path | None, as_json: bool) -> None:
     """Make a peer key (Ed25519) and an account (secp256k1) in a home that has none.
@@ -118,7 +112,7 @@ def new(home: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@home_option
+@home_option()
 @password_option
 @json_option
 def show(home: Path | None, password_file: Path | None, as_json: bool) -> None:
@@ -151,7 +145,7 @@ def show(home: Path | None, password_file: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@home_option
+@home_option()
 @password_option
 @click.option(
     "--new-password-file",
@@ -180,7 +174,7 @@ def encrypt(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@home_option
+@home_option()
 @password_option
 @click.option(
     "--new-password-file",
@@ -205,7 +199,7 @@ def backup(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@home_option
+@home_option()
 @password_option
 def restore(file: Path, home: Path | None, password_file: Path | None) -> None:
     """Bring the keys of the backup FILE into a home that has none; they stay encrypted."""

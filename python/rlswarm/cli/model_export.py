@@ -4,15 +4,12 @@ from pathlib import Path
 
 import click
 
+from rlswarm.cli.options import home_option
+
 
 @click.command("export")
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RLSWARM_HOME",
-    help="A node's folder.",
-)
+@home_option("A node's folder.")
 @click.option("--round", "number", type=int, help="A round's checkpoint [default: the newest].")
 @click.option(
     "--model", envvar="RLSWARM_MODEL", help="Where the base model lies [default: as trained]."

@@ -6,27 +6,16 @@ from typing import Literal
 
 import click
 
+from rlswarm.cli.options import home_option
+
 
 @click.group()
 def node() -> None:
     """Start a node of a swarm, and see how it does."""
 
 
-HOME = click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RLSWARM_HOME",
-    help="Folder of the node.",
-)
-
-
 @node.command()
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RLSWARM_HOME",
-    help="Folder of this node's key, journal and checkpoints.",
-)
+@home_option("Folder of this node's key, journal and checkpoints.")
 @click.option(
     "--swarm",
     "manifest",
@@ -171,7 +160,7 @@ def start(
 
 
 @node.command()
-@HOME
+@home_option()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def status(home: Path | None, as_json: bool) -> None:
     """How the node that runs here does: peers, addresses, and whether others can reach it."""
@@ -208,7 +197,7 @@ def status(home: Path | None, as_json: bool) -> None:
 
 @node.command()
 @click.argument("peer_ids", nargs=-1, required=True, metavar="PEERID...")
-@HOME
+@home_option()
 def block(peer_ids: tuple[str, ...], home: Path | None) -> None:
     """Never talk to these peers; a running node hangs up within seconds."""
     _change_blocked(home, lambda before: [*before, *(p for p in peer_ids if p not in before)])
@@ -216,7 +205,7 @@ def block(peer_ids: tuple[str, ...], home: Path | None) -> None:
 
 @node.command()
 @click.argument("peer_ids", nargs=-1, required=True, metavar="PEERID...")
-@HOME
+@home_option()
 def unblock(peer_ids: tuple[str, ...], home: Path | None) -> None:
     """Talk to these peers again."""
     _change_blocked(home, lambda before: [p for p in before if p not in peer_ids])

@@ -6,12 +6,9 @@ from typing import IO
 
 import click
 
-_HOME = click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RLSWARM_HOME",
-    help="Folder of the node whose journal is read.",
-)
+from rlswarm.cli.options import home_option, json_option
+
+_HOME = home_option("Folder of the node whose journal is read.")
 
 
 @click.group()
@@ -40,7 +37,7 @@ def show(number: int, peer: str | None, home: Path | None) -> None:
 @click.argument("file", type=click.File("rb"))
 @click.option("--root", metavar="HEX", help="The round's root as you know it.")
 @_HOME
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def verify(file: IO[bytes], root: str | None, home: Path | None, as_json: bool) -> None:
     """Check the receipt in FILE (- for standard input).
 

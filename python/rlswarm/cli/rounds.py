@@ -6,16 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rlswarm.cli.options import home_option, json_option
+
 if TYPE_CHECKING:
     from rlswarm.journal.journal import Journal
-
-_HOME = click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RLSWARM_HOME",
-    help="Folder of the node.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 @click.group()
@@ -31,8 +25,8 @@ def _journal(home: Path | None) -> "Journal":
 
 
 @rounds.command("list")
-@_HOME
-@_JSON
+@home_option()
+@json_option
 def list_(home: Path | None, as_json: bool) -> None:
     """One line a round: root, peers, verified groups."""
     journal = _journal(home)
@@ -49,11 +43,11 @@ def list_(home: Path | None, as_json: bool) -> None:
 
 @rounds.command()
 @click.argument("number", type=int)
-@_HOME
+@home_option()
 @click.option("--full", is_flag=True, help="Every prompt and completion, and why each reward.")
 @click.option("--stage", help="Only this stage, by name.")
 @click.option("--peer", help="Only this peer's groups, by animal name or peer id.")
-@_JSON
+@json_option
 def show(
     number: int, home: Path | None, full: bool, stage: str | None, peer: str | None, as_json: bool
 ) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from rlswarm.cli.options import json_option
+
 
 @click.group()
 def swarm() -> None:
@@ -73,7 +75,7 @@ def new(
 
 @swarm.command()
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="swarm.toml")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def inspect(path: Path, as_json: bool) -> None:
     """Check a manifest and say what it means."""
     from rlswarm.config.manifest import load_manifest

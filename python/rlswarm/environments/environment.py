@@ -93,7 +93,7 @@ class Environment(ABC):
             value = 0.0 if answer is None else float(self.grade(answer, item))
         except (MemoryError, UnusableEnvironmentError):
             raise
-        except Exception:
+        except Exception:  # a scorer is somebody's own code and may raise anything
             return None
         if math.isnan(value) or not 0.0 <= value <= 1.0:
             return None

@@ -91,7 +91,7 @@ def parse_account(text: str, where: str, password: str | None) -> Account:
         if "MAC mismatch" in str(error):
             raise PasswordError(f"the password does not open {where}") from None
         raise damaged from None
-    except (KeyError, TypeError, NotImplementedError):
+    except (KeyError, TypeError, NotImplementedError):  # fields missing, or of unknown kinds
         raise damaged from None
 
 

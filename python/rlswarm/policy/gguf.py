@@ -31,6 +31,7 @@ def convert(file: Path, tell: Callable[[str], None]) -> Path:
         tell(f"converting {file.name} to safetensors, once (half a minute) ...")
         try:
             write_safetensors(file, scratch)
+        # What its readers raise for files and kinds of tensors that they don't know.
         except (ValueError, KeyError, NotImplementedError) as error:
             raise ModelError(f"{file} is not a GGUF file that can be used ({error})") from error
 

@@ -173,7 +173,7 @@ class LlamaCpp:
         raise ModelError("llama.cpp's server can't take a new adapter; use vLLM or SGLang")
 
     def unload_adapter(self, server: Connection, name: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # none was ever loaded: `load_adapter` refuses
 
 
 def recognise(server: Connection) -> Dialect:
