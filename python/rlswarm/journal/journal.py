@@ -108,9 +108,12 @@ class Journal:
 
     def _check_meta(self, key: str, value: bytes, complaint: str) -> None:
         self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
-        (found,) = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if found != value:
+        if self._meta(key) != value:
             raise JournalError(f"the journal {self.path} {complaint}")
+
+    def _meta(self, key: str) -> bytes | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
 
     def close(self) -> None:
         self._db.close()
@@ -217,17 +220,17 @@ class Journal:
     @property
     def swarm(self) -> bytes:
         """Id of the swarm that this journal is of. Raises JournalError if it is of none yet."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'swarm'").fetchone()
-        if row is None:
+        swarm = self._meta("swarm")
+        if swarm is None:
             raise JournalError(f"the journal {self.path} is of no swarm; no node has used it yet")
-        return bytes(row[0])
+        return swarm
 
     def kept_manifest(self) -> str:
         """The manifest as TOML. Raises JournalError if none was kept."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'manifest'").fetchone()
-        if row is None:
+        text = self._meta("manifest")
+        if text is None:
             raise JournalError(f"the journal {self.path} holds no manifest; name it with --swarm")
-        return bytes(row[0]).decode()
+        return text.decode()
 
     def own_peer_id(self) -> str:
         """Whose journal this is. Raises JournalError if its node has made no record yet."""
